@@ -1,0 +1,2 @@
+//! `care-det`: object detectors on the CARE Transformer, from the command line.
+fn main() {}

@@ -1,0 +1,70 @@
+//! Names of parameters: the nearest one, and how a checkpoint's names become a store's.
+
+/// ` (did you mean `x`?)` for the nearest of `candidates`, or nothing when none is near.
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(name, candidates) {
+        Some(near) => format!(" (did you mean `{near}`?)"),
+        None => String::new(),
+    }
+}
+
+/// The candidate with the smallest edit distance, at most a third of the name's length (but at least 1); the first
+/// one on a tie.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut limit = (name.chars().count() / 3).max(1);
+    let mut best = None;
+    for candidate in candidates {
+        if let Some(distance) = edit_distance(name, candidate, limit) {
+            best = Some(candidate);
+            if distance == 0 {
+                break;
+            }
+            limit = distance - 1;
+        }
+    }
+    best
+}
+
+/// Levenshtein distance of two names if it is at most `limit`.
+fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().abs_diff(b.len()) > limit {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, &ca) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+        if row.iter().min().is_some_and(|&m| m > limit) {
+            return None;
+        }
+    }
+    let distance = row[b.len()];
+    (distance <= limit).then_some(distance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_and_far_ones_are_not() {
+        let names = ["stem.0.weight", "stem.0.bias", "head.fc.weight"];
+        assert_eq!(nearest("stem.0.wieght", names), Some("stem.0.weight"));
+        assert_eq!(nearest("stem.1.bias", names), Some("stem.0.bias"));
+        assert_eq!(nearest("optimizer", names), None);
+        assert_eq!(did_you_mean("head.fc.weights", names), " (did you mean `head.fc.weight`?)");
+    }
+
+    #[test]
+    fn edit_distances_are_exact_up_to_the_limit() {
+        assert_eq!(edit_distance("kitten", "sitting", 3), Some(3));
+        assert_eq!(edit_distance("kitten", "sitting", 2), None);
+        assert_eq!(edit_distance("", "abc", 5), Some(3));
+    }
+}

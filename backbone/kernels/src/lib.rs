@@ -1,1 +1,16 @@
-//! placeholder
+//! CPU kernels of the CARE detectors: slices in, slices out, f32, channels last.
+//!
+//! Every kernel exists as a [`reference`](mod@reference) definition and as one generic body over the vector width, compiled for each instruction set
+//! ([`isa::Isa`]) and chosen once per process. Entries check all shapes and panic when one does not fit; what follows rests on these checks.
+
+pub mod buffer;
+pub mod conv;
+pub mod depthwise;
+pub mod epilogue;
+pub mod gemm;
+pub mod inverted_residual;
+pub mod isa;
+pub mod map;
+pub mod reference;
+pub mod scratch;
+pub mod winograd;

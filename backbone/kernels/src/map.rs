@@ -1,0 +1,183 @@
+//! Feature maps: borrowed views of channels-last memory.
+//!
+//! A map is `n` pictures of `h × w` pixels of `c` channels. Pixel `p = (n·H + y)·W + x` has channel `i` at `data[p·stride + i]`, so a
+//! range of channels of a wider map is a map too: that is how CARE's split and concatenation cost nothing.
+
+use std::ops::Range;
+
+/// A read-only feature map. Fields are public for convenience; every kernel checks them on entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Map<'a> {
+    /// Pictures.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels of this view, at most `stride`.
+    pub c: usize,
+    /// Floats from one pixel to the next.
+    pub stride: usize,
+    /// Starts at the first channel of the first pixel; may end right after the last channel of the last pixel.
+    pub data: &'a [f32],
+}
+
+/// A writable feature map, laid out as [`Map`]. Channels outside of the view are never touched.
+#[derive(Debug)]
+pub struct MapMut<'a> {
+    /// Pictures.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels of this view, at most `stride`.
+    pub c: usize,
+    /// Floats from one pixel to the next.
+    pub stride: usize,
+    /// Starts at the first channel of the first pixel; may end right after the last channel of the last pixel.
+    pub data: &'a mut [f32],
+}
+
+/// Floats that a view needs: the last pixel may be cut after its last channel.
+fn needed([n, h, w, c]: [usize; 4], stride: usize) -> usize {
+    let pixels = n * h * w;
+    if pixels == 0 || c == 0 { 0 } else { (pixels - 1) * stride + c }
+}
+
+fn check(shape: [usize; 4], stride: usize, len: usize) {
+    let [_, _, _, c] = shape;
+    assert!(
+        c <= stride || needed(shape, stride) == 0,
+        "a map of {c} channels with a pixel stride of {stride}"
+    );
+    let needed = needed(shape, stride);
+    assert!(
+        len >= needed,
+        "a map of shape {shape:?} with pixel stride {stride} needs {needed} floats, got {len}"
+    );
+}
+
+impl<'a> Map<'a> {
+    /// A map whose pixels follow each other without gaps.
+    ///
+    /// # Panics
+    /// When `data` is not exactly `n·h·w·c` long.
+    pub fn dense(data: &'a [f32], [n, h, w, c]: [usize; 4]) -> Map<'a> {
+        assert_eq!(data.len(), n * h * w * c, "a dense map of shape {:?}", [n, h, w, c]);
+        Map { n, h, w, c, stride: c, data }
+    }
+
+    /// `[n, h, w, c]`.
+    pub fn shape(&self) -> [usize; 4] {
+        [self.n, self.h, self.w, self.c]
+    }
+
+    /// Number of pixels of all pictures.
+    pub fn pixels(&self) -> usize {
+        self.n * self.h * self.w
+    }
+
+    /// The same pixels, only these channels.
+    ///
+    /// # Panics
+    /// When the range is not within the channels of this map.
+    pub fn channels(self, range: Range<usize>) -> Map<'a> {
+        assert!(range.start <= range.end && range.end <= self.c, "channels {range:?} of {}", self.c);
+        let start = range.start.min(self.data.len()); // an empty map has nothing to skip
+        Map { c: range.len(), data: &self.data[start..], ..self }
+    }
+
+    /// The channels of the pixel at flat index `p`.
+    pub fn pixel(&self, p: usize) -> &'a [f32] {
+        &self.data[p * self.stride..][..self.c]
+    }
+
+    /// Panics unless `data` holds the whole view: the check that the pointer arithmetic of the kernels rests on.
+    pub(crate) fn check(&self) {
+        check(self.shape(), self.stride, self.data.len());
+    }
+}
+
+impl<'a> MapMut<'a> {
+    /// A map whose pixels follow each other without gaps.
+    ///
+    /// # Panics
+    /// When `data` is not exactly `n·h·w·c` long.
+    pub fn dense(data: &'a mut [f32], [n, h, w, c]: [usize; 4]) -> MapMut<'a> {
+        assert_eq!(data.len(), n * h * w * c, "a dense map of shape {:?}", [n, h, w, c]);
+        MapMut { n, h, w, c, stride: c, data }
+    }
+
+    /// `[n, h, w, c]`.
+    pub fn shape(&self) -> [usize; 4] {
+        [self.n, self.h, self.w, self.c]
+    }
+
+    /// Number of pixels of all pictures.
+    pub fn pixels(&self) -> usize {
+        self.n * self.h * self.w
+    }
+
+    /// The same pixels, only these channels.
+    ///
+    /// # Panics
+    /// When the range is not within the channels of this map.
+    pub fn channels(self, range: Range<usize>) -> MapMut<'a> {
+        assert!(range.start <= range.end && range.end <= self.c, "channels {range:?} of {}", self.c);
+        let start = range.start.min(self.data.len()); // an empty map has nothing to skip
+        MapMut { c: range.len(), data: &mut self.data[start..], ..self }
+    }
+
+    /// A shorter borrow of the same map, to hand to a kernel and keep the original.
+    pub fn reborrow(&mut self) -> MapMut<'_> {
+        MapMut { data: self.data, ..*self }
+    }
+
+    /// A read-only view.
+    pub fn as_map(&self) -> Map<'_> {
+        Map { n: self.n, h: self.h, w: self.w, c: self.c, stride: self.stride, data: self.data }
+    }
+
+    /// The channels of the pixel at flat index `p`.
+    pub fn pixel_mut(&mut self, p: usize) -> &mut [f32] {
+        &mut self.data[p * self.stride..][..self.c]
+    }
+
+    /// Panics unless `data` holds the whole view: the check that the pointer arithmetic of the kernels rests on.
+    pub(crate) fn check(&self) {
+        check(self.shape(), self.stride, self.data.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_range_reads_and_writes_only_its_channels() {
+        let mut data: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        let map = Map::dense(&data, [1, 1, 3, 4]).channels(1..3);
+        map.check();
+        assert_eq!(
+            (0..3).map(|p| map.pixel(p).to_vec()).collect::<Vec<_>>(),
+            [[1., 2.], [5., 6.], [9., 10.]]
+        );
+        let mut out = MapMut::dense(&mut data, [1, 1, 3, 4]).channels(3..4);
+        out.pixel_mut(2)[0] = -1.0;
+        out.reborrow().check();
+        assert_eq!(data[11], -1.0);
+    }
+
+    #[test]
+    fn empty_maps_pass_the_check() {
+        Map::dense(&[], [0, 5, 5, 3]).channels(1..3).check();
+        Map::dense(&[], [1, 0, 5, 3]).channels(2..2).check();
+    }
+
+    #[test]
+    #[should_panic(expected = "needs 7 floats, got 6")]
+    fn a_short_slice_is_refused() {
+        Map { n: 1, h: 1, w: 2, c: 3, stride: 4, data: &[0.0; 6] }.check();
+    }
+}

@@ -1,1 +1,104 @@
-fn main(){}
+//! One named test per case of the golden set: `cargo test --release --workspace golden`.
+//!
+//! Runners are found by the case's kind. A kind that is neither in [`runners`] nor in [`LATER`] fails, so that a new kind
+//! cannot be overlooked; so does a kind that is in both.
+
+use care_golden::{Case, Manifest, golden_root};
+
+mod care;
+mod checkpoint;
+mod coco;
+mod det;
+mod image;
+mod nms;
+mod op;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Runs one case; the error names the worst tensor.
+type Runner = fn(&Case) -> Result<(), String>;
+
+/// Kinds (or single cases) that are not built yet, and the part they wait for.
+const LATER: &[(&str, &str)] = &[
+    ("ade20k_classes", "semantic segmentation"),
+    ("weight_decay_groups", "training"),
+    ("rpn_predict", "Mask R-CNN"),
+    ("rpn_loss", "Mask R-CNN"),
+    ("roi_align", "Mask R-CNN"),
+    ("bbox_head", "Mask R-CNN"),
+    ("mask_head", "Mask R-CNN"),
+    ("mask_target", "Mask R-CNN"),
+    ("mask_paste", "Mask R-CNN"),
+    ("roi_head_loss", "Mask R-CNN"),
+    ("bbox_head_predict", "Mask R-CNN"),
+    ("e2e_maskrcnn", "Mask R-CNN"),
+    ("e2e_tiny_maskrcnn", "Mask R-CNN"),
+    ("seg_head", "semantic segmentation"),
+    ("seg_predict", "semantic segmentation"),
+    ("seg_loss", "semantic segmentation"),
+    ("seg_metrics", "semantic segmentation"),
+    ("label_map", "semantic segmentation"),
+    ("label_resize", "semantic segmentation"),
+    ("e2e_seg", "semantic segmentation"),
+    ("optimizer", "training"),
+    ("grad_clip", "training"),
+    ("lr_schedule", "training"),
+    ("train_cls", "training"),
+    ("train_det", "training"),
+    ("train_seg", "training"),
+    ("box_transform", "training"),
+];
+
+fn runners() -> Vec<(&'static str, Runner)> {
+    [
+        care::RUNNERS,
+        checkpoint::RUNNERS,
+        coco::RUNNERS,
+        det::RUNNERS,
+        image::RUNNERS,
+        nms::RUNNERS,
+        op::RUNNERS,
+    ]
+    .concat()
+}
+
+fn main() {
+    let args = Arguments::from_args();
+    let Some(root) = golden_root() else {
+        let why = "SKIPPED: the golden set is not here (set CARE_GOLDEN or put it into shared/golden beside the workspace)";
+        eprintln!("{why}");
+        let trial = Trial::test("golden::set_is_absent", || Ok(())).with_ignored_flag(true);
+        libtest_mimic::run(&args, vec![trial]).exit();
+    };
+    let manifest = Manifest::read(&root).unwrap_or_else(|e| panic!("{e}"));
+    let runners = runners();
+    let mut trials = vec![Trial::test("golden::kinds_are_listed_once", {
+        let kinds: Vec<&str> = runners.iter().map(|r| r.0).chain(LATER.iter().map(|l| l.0)).collect();
+        move || listed_once(&kinds)
+    })];
+    for case in manifest.cases {
+        let name = format!("golden::{}::{}", case.kind, case.name);
+        let found: Vec<Runner> = runners.iter().filter(|r| r.0 == case.kind).map(|r| r.1).collect();
+        let later = LATER.iter().any(|l| l.0 == case.kind || l.0 == case.name);
+        trials.push(match (found.as_slice(), later) {
+            (_, true) => Trial::test(name, || Ok(())).with_ignored_flag(true),
+            ([], false) => {
+                Trial::test(name, move || Err(Failed::from(format!("no runner for kind `{}`", case.kind))))
+            }
+            _ => Trial::test(name, move || found.iter().try_for_each(|run| run(&case)).map_err(Failed::from)),
+        });
+    }
+    for (kind, why) in LATER {
+        eprintln!("golden: `{kind}` is not run yet, it waits for {why}");
+    }
+    libtest_mimic::run(&args, trials).exit();
+}
+
+fn listed_once(kinds: &[&str]) -> Result<(), Failed> {
+    let mut sorted = kinds.to_vec();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|w| w[0] == w[1]) {
+        Some(w) => Err(Failed::from(format!("kind `{}` is listed twice", w[0]))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,5 @@
+//! Decoding, resizing, preprocessing.
+
+use super::Runner;
+
+pub(super) const RUNNERS: &[(&str, Runner)] = &[];

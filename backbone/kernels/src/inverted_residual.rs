@@ -53,12 +53,13 @@ pub fn inverted_residual_with(
     conv1x1_with(isa, x, &w.fc1, &Epilogue::act(Act::Gelu), MapMut::dense(&mut a, hidden));
     let mut b = scratch::take(a.len());
     let taps = |c: usize| (0..9).map(move |t| (c, t));
-    let weights: Vec<f32> = (0..w.dw.c).flat_map(taps).map(|(c, t)| w.dw.weights[t * w.dw.c + c]).collect();
+    let weights: Vec<f32> =
+        (0..w.dw.c).flat_map(taps).map(|(c, t)| w.dw.weights[t * w.dw.padded_c() + c]).collect();
     crate::reference::depthwise(
         Map::dense(&a, hidden),
         &weights,
         (3, 3),
-        Some(&w.dw.bias),
+        Some(&w.dw.bias[..w.dw.c]),
         MapMut::dense(&mut b, hidden),
     );
     match &w.fc2 {

@@ -3,6 +3,8 @@
 //! Every kernel exists as a [`reference`](mod@reference) definition and as one generic body over the vector width, compiled for each instruction set
 //! ([`isa::Isa`]) and chosen once per process. Entries check all shapes and panic when one does not fit; what follows rests on these checks.
 
+pub mod act;
+pub mod attention;
 pub mod buffer;
 pub mod conv;
 pub mod depthwise;
@@ -11,6 +13,8 @@ pub mod gemm;
 pub mod inverted_residual;
 pub mod isa;
 pub mod map;
+pub mod nms;
 pub mod reference;
+pub mod resample;
 pub mod scratch;
 pub mod winograd;

@@ -1,13 +1,19 @@
 //! Every kernel as its definition: short, slow, in f64. It is the specification and the oracle of the tests.
 
 pub mod act;
+mod attention;
 mod conv;
 mod depthwise;
 mod inverted_residual;
+mod nms;
+mod resample;
 
+pub use attention::linear_attention;
 pub use conv::{conv1x1, conv2d};
 pub use depthwise::depthwise;
 pub use inverted_residual::{Layer, inverted_residual};
+pub use nms::{batched_nms, nms};
+pub use resample::{bilinear, nearest, nearest_add};
 
 use crate::epilogue::Act;
 use crate::map::Map;

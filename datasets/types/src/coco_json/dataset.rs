@@ -1,0 +1,37 @@
+//! Annotation files.
+use super::{Annotation, Category, Image, diagnose};
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// An annotation file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Free-form notes.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub info: serde_json::Value,
+    /// The pictures.
+    pub images: Vec<Image>,
+    /// The objects; empty when the file has none (the image lists of test sets).
+    #[serde(default)]
+    pub annotations: Vec<Annotation>,
+    /// The classes.
+    pub categories: Vec<Category>,
+}
+
+/// Reads an annotation file.
+///
+/// # Errors
+/// `Config` when there is no such file, `Input` when it cannot be read or is not an annotation file; the message has
+/// the file and byte, line and column, or the record and field.
+pub fn read_dataset(path: &Path) -> Result<Dataset> {
+    parse_dataset(&diagnose::read(path)?).map_err(|e| e.context(path.display()))
+}
+
+/// Reads an annotation file from memory.
+///
+/// # Errors
+/// `Input`, as [`read_dataset`].
+pub fn parse_dataset(bytes: &[u8]) -> Result<Dataset> {
+    serde_json::from_slice(bytes).map_err(|e| diagnose::dataset(bytes, &e))
+}

@@ -1,0 +1,78 @@
+//! Results files: a list of detections.
+use super::{annotation, diagnose, number};
+use crate::{BoxXywh, CategoryId, Detection, Error, ImageId, Result, Rle, xywh_from_xyxy};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One detection of a results file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// The picture.
+    #[serde(deserialize_with = "annotation::image_id")]
+    pub image_id: ImageId,
+    /// The class.
+    #[serde(deserialize_with = "annotation::category_id")]
+    pub category_id: CategoryId,
+    /// In pixels of the picture.
+    #[serde(default, deserialize_with = "annotation::bbox", skip_serializing_if = "Option::is_none")]
+    pub bbox: Option<BoxXywh>,
+    /// The mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Rle>,
+    /// Higher is surer.
+    #[serde(deserialize_with = "number::finite")]
+    pub score: f64,
+}
+
+impl ResultRecord {
+    /// A box result. Scores are written with the digits of the f32 value, as the Python tools do.
+    pub fn from_box(image_id: ImageId, category_id: CategoryId, detection: &Detection) -> Self {
+        let bbox = Some(xywh_from_xyxy(detection.bbox));
+        ResultRecord { image_id, category_id, bbox, segmentation: None, score: detection.score.into() }
+    }
+
+    /// A mask result, without a box: pycocotools takes a detection's area from its box when there is one. `None` when
+    /// the detection has no mask.
+    pub fn from_mask(image_id: ImageId, category_id: CategoryId, detection: &Detection) -> Option<Self> {
+        let segmentation = Some(detection.mask.clone()?);
+        Some(ResultRecord { image_id, category_id, bbox: None, segmentation, score: detection.score.into() })
+    }
+}
+
+/// Reads a results file.
+///
+/// # Errors
+/// `Config` when there is no such file, `Input` when it cannot be read or is not a results file; the message has the
+/// file and byte, line and column, or the record and field.
+pub fn read_results(path: &Path) -> Result<Vec<ResultRecord>> {
+    parse_results(&diagnose::read(path)?).map_err(|e| e.context(path.display()))
+}
+
+/// Reads a results file from memory.
+///
+/// # Errors
+/// `Input`, as [`read_results`].
+pub fn parse_results(bytes: &[u8]) -> Result<Vec<ResultRecord>> {
+    serde_json::from_slice(bytes).map_err(|e| diagnose::results(bytes, &e))
+}
+
+/// The text of a results file: one record per line, so that files can be compared by line.
+pub fn results_json(records: &[ResultRecord]) -> String {
+    let mut text = String::from("[");
+    for (i, record) in records.iter().enumerate() {
+        text.push_str(if i == 0 { "\n" } else { ",\n" });
+        // Plain numbers and ASCII strings: serialising them has no way to fail.
+        text.push_str(&serde_json::to_string(record).unwrap_or_default());
+    }
+    text.push_str("\n]\n");
+    text
+}
+
+/// Writes a results file.
+///
+/// # Errors
+/// `Internal` when the file cannot be written.
+pub fn write_results(path: &Path, records: &[ResultRecord]) -> Result<()> {
+    std::fs::write(path, results_json(records))
+        .map_err(|e| Error::internal(format!("{}: cannot write: {e}", path.display())).with_source(e))
+}

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod attention;
+pub mod backward;
 pub mod buffer;
 pub mod conv;
 pub mod depthwise;

@@ -8,6 +8,7 @@ pub mod batch_stats;
 pub mod error;
 pub mod init;
 pub mod keymap;
+pub mod ops;
 pub mod params;
 pub mod purpose;
 pub mod recipe;

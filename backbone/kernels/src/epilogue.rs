@@ -1,6 +1,8 @@
 //! What a matrix kernel does to a tile of results while it is still in cache.
 
+use crate::gemm::tile::TileResidual;
 use crate::map::Map;
+use crate::simd::{Simd, per_isa};
 
 /// Activation after the bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,77 @@ pub(crate) fn check_residuals(residuals: &[Residual<'_>], shape: [usize; 4]) {
         assert_eq!(residual.map.shape(), shape, "the residual's shape is not that of the result");
         if let Some(scale) = residual.scale {
             assert_eq!(scale.len(), shape[3], "one scale per channel of the residual");
+        }
+    }
+}
+
+/// The residuals of a block of rows and columns, as pointers for the kernels.
+pub(crate) struct TileResiduals {
+    list: [TileResidual; MAX_RESIDUALS],
+    len: usize,
+}
+
+impl TileResiduals {
+    /// From pixel `row` and channel `column` on.
+    ///
+    /// # Panics
+    /// When there are more than [`MAX_RESIDUALS`] (see [`check_residuals`]).
+    pub(crate) fn new(residuals: &[Residual<'_>], row: usize, column: usize) -> TileResiduals {
+        let none = TileResidual { data: std::ptr::null(), stride: 0, scale: std::ptr::null() };
+        let mut list = [none; MAX_RESIDUALS];
+        for (slot, r) in list.iter_mut().zip(residuals) {
+            *slot = TileResidual {
+                data: r.map.data[row * r.map.stride + column..].as_ptr(),
+                stride: r.map.stride,
+                scale: r.scale.map_or(std::ptr::null(), |s| s[column..].as_ptr()),
+            };
+        }
+        assert!(residuals.len() <= MAX_RESIDUALS);
+        TileResiduals { list, len: residuals.len() }
+    }
+
+    pub(crate) fn get(&self) -> &[TileResidual] {
+        &self.list[..self.len]
+    }
+}
+
+/// `m` rows of `columns` floats, `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct RowBlock {
+    pub(crate) p: *mut f32,
+    pub(crate) stride: usize,
+    pub(crate) m: usize,
+    pub(crate) columns: usize,
+}
+
+per_isa! {
+    /// Adds residuals to results that are already written; for what cannot wait in registers.
+    ///
+    /// # Safety
+    /// The block is readable and writable, and every residual has its rows and columns, elsewhere in memory.
+    pub(crate) fn add_residuals(block: &RowBlock, residuals: &[TileResidual]) = add_body;
+}
+
+#[inline(always)]
+unsafe fn add_body<S: Simd>(s: S, block: &RowBlock, residuals: &[TileResidual]) {
+    for residual in residuals {
+        for row in 0..block.m {
+            let mut c = 0;
+            while c < block.columns {
+                let lanes = (block.columns - c).min(S::LANES);
+                // SAFETY: row < m and c + lanes ≤ columns, for which the caller vouches.
+                unsafe {
+                    let p = block.p.add(row * block.stride + c);
+                    let v = s.load_first(residual.data.add(row * residual.stride + c), lanes);
+                    let sum = if residual.scale.is_null() {
+                        s.add(s.load_first(p, lanes), v)
+                    } else {
+                        s.fma(v, s.load_first(residual.scale.add(c), lanes), s.load_first(p, lanes))
+                    };
+                    s.store_first(p, sum, lanes);
+                }
+                c += lanes;
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A second pass over a block in cache is faster than GELU inside the matrix tile, where all registers are taken.
 
+use crate::epilogue::RowBlock;
 use crate::simd::{Simd, math, per_isa};
 
 per_isa! {
@@ -10,6 +11,27 @@ per_isa! {
     /// # Safety
     /// `p` points to `n` readable and writable floats.
     pub(crate) fn gelu_in_place(p: *mut f32, n: usize) = gelu_body;
+}
+
+per_isa! {
+    /// GELU of a block of rows.
+    ///
+    /// # Safety
+    /// The block is readable and writable.
+    pub(crate) fn gelu_rows(block: &RowBlock) = rows_body;
+}
+
+#[inline(always)]
+unsafe fn rows_body<S: Simd>(s: S, block: &RowBlock) {
+    // SAFETY: the caller vouches for the rows; where they follow each other without a gap they are one long row.
+    unsafe {
+        if block.stride == block.columns {
+            return gelu_body(s, block.p, block.m * block.columns);
+        }
+        for row in 0..block.m {
+            gelu_body(s, block.p.add(row * block.stride), block.columns);
+        }
+    }
 }
 
 /// Vectors in flight: enough to hide the latency of the polynomials.
@@ -31,11 +53,13 @@ unsafe fn gelu_body<S: Simd>(s: S, p: *mut f32, n: usize) {
             }
             i += UNROLL * S::LANES;
         }
-        while i < n {
-            let rest = (n - i).min(S::LANES);
-            let v = math::gelu(s, s.load_first(p.add(i), rest));
-            s.store_first(p.add(i), v, rest);
-            i += rest;
+        while i + S::LANES <= n {
+            s.store(p.add(i), math::gelu(s, s.load(p.add(i))));
+            i += S::LANES;
+        }
+        if i < n {
+            let v = math::gelu(s, s.load_first(p.add(i), n - i));
+            s.store_first(p.add(i), v, n - i);
         }
     }
 }

@@ -1,10 +1,21 @@
 //! CARE's interaction module in one pass: 1×1 → GELU → depthwise 3×3 → 1×1, plus residuals.
+//!
+//! The hidden map is the largest of the network (up to 8 times the input) and is never written to memory: for a few hundred
+//! hidden channels at a time, rows of it are computed into a ring, filtered as soon as the row below is there, and multiplied at once into the output, which
+//! collects the sums over the chunks of hidden channels. Chunks are added in ascending order whatever the threads do, so the bits of a result
+//! depend only on the instruction set.
 
-use crate::depthwise::PackedDepthwise;
-use crate::epilogue::{Act, Epilogue, Residual, check_residuals};
-use crate::gemm::{PackedMatrix, conv1x1_with};
+use std::ops::Range;
+
+use crate::buffer::LINE;
+use crate::depthwise::{PackedDepthwise, row};
+use crate::epilogue::{Residual, RowBlock, TileResiduals, add_residuals, check_residuals};
+use crate::gelu_row;
+use crate::gemm::tile::{self, Rows, Start, Tap, TileResidual};
+use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
+use crate::par::{self, SharedMut};
 use crate::scratch;
 
 /// The weights of an inverted residual. Batch norms are folded in before packing.
@@ -45,38 +56,237 @@ pub fn inverted_residual_with(
     x: Map<'_>,
     w: &InvertedResidual,
     residuals: &[Residual<'_>],
-    mut out: MapMut<'_>,
+    out: MapMut<'_>,
 ) {
     check(x, w, residuals, &out);
-    let hidden = [x.n, x.h, x.w, w.fc1.n_out];
-    let mut a = scratch::take(hidden.iter().product());
-    conv1x1_with(isa, x, &w.fc1, &Epilogue::act(Act::Gelu), MapMut::dense(&mut a, hidden));
-    let mut b = scratch::take(a.len());
-    let taps = |c: usize| (0..9).map(move |t| (c, t));
-    let weights: Vec<f32> =
-        (0..w.dw.c).flat_map(taps).map(|(c, t)| w.dw.weights[t * w.dw.padded_c() + c]).collect();
-    crate::reference::depthwise(
-        Map::dense(&a, hidden),
-        &weights,
-        (3, 3),
-        Some(&w.dw.bias[..w.dw.c]),
-        MapMut::dense(&mut b, hidden),
-    );
-    match &w.fc2 {
-        Some(fc2) => {
-            let epilogue = Epilogue { act: Act::None, residuals };
-            conv1x1_with(isa, Map::dense(&b, hidden), fc2, &epilogue, out);
+    let [n, h, width, c] = x.shape();
+    let pass = Pass {
+        kernels: Kernels::new(isa),
+        x,
+        w,
+        residuals,
+        out: SharedMut::new(out.data),
+        out_stride: out.stride,
+        step: (STEP_PIXELS / width.max(1)).clamp(1, h.max(1)),
+    };
+    let work = n * h * width * w.fc1.n_out * (c + 9 + w.fc2.as_ref().map_or(0, |m| m.n_out));
+    let bands = bands(h, n, par::threads_for(work));
+    par::for_each(n * bands, work, |task| {
+        let (image, band) = (task / bands, task % bands);
+        // SAFETY: `check` has checked all shapes, and tasks write disjoint rows of the output.
+        unsafe { pass.band(image, band * h / bands..(band + 1) * h / bands) };
+    });
+}
+
+/// Hidden channels that are worked on at a time. The ring of three rows and the depthwise result of a row of 168 pixels are
+/// 0.7 MB then and stay in the second-level cache, from which the second matrix product reads them.
+const CHUNK: usize = 256;
+
+/// Pixels (whole rows) of a step, so that also narrow maps give the matrix products enough rows per pass over the weights.
+const STEP_PIXELS: usize = 112;
+
+/// Rows of a band that make the two extra rows of hidden channels at its ends cheap.
+const BAND_ROWS: usize = 16;
+
+/// Into how many bands of rows a map is cut. A band computes its neighbours' edge rows again, so there are as few as keep the threads
+/// busy. The result does not depend on it.
+fn bands(h: usize, n: usize, threads: usize) -> usize {
+    let needed = threads.div_ceil(n.max(1));
+    if threads == 1 { 1 } else { (h / BAND_ROWS).clamp(needed, 4 * needed).clamp(1, h.max(1)) }
+}
+
+/// The inner loops for one instruction set.
+#[derive(Clone, Copy)]
+struct Kernels {
+    rows: unsafe fn(&Rows<'_>),
+    gelu: unsafe fn(&RowBlock),
+    depthwise: unsafe fn(&row::Row),
+    add: unsafe fn(&RowBlock, &[TileResidual]),
+}
+
+impl Kernels {
+    fn new(isa: Isa) -> Kernels {
+        Kernels {
+            rows: tile::rows(isa),
+            gelu: gelu_row::gelu_rows(isa),
+            depthwise: row::depthwise_row::<3>(isa),
+            add: add_residuals(isa),
         }
-        None => {
-            for p in 0..x.pixels() {
-                out.pixel_mut(p).copy_from_slice(&b[p * hidden[3]..][..hidden[3]]);
-                for r in residuals {
-                    for (c, v) in out.pixel_mut(p).iter_mut().enumerate() {
-                        *v += r.map.pixel(p)[c] * r.scale.map_or(1.0, |s| s[c]);
-                    }
+    }
+}
+
+/// A checked call.
+struct Pass<'a> {
+    kernels: Kernels,
+    x: Map<'a>,
+    w: &'a InvertedResidual,
+    residuals: &'a [Residual<'a>],
+    out: SharedMut,
+    out_stride: usize,
+    /// Output rows per step.
+    step: usize,
+}
+
+/// A range of hidden channels of a band, with its line buffer: row `y` of the hidden map lies in slot `y % slots` of the ring.
+struct Chunk<'a> {
+    image: usize,
+    hidden: Range<usize>,
+    /// Floats from one hidden pixel to the next.
+    stride: usize,
+    slots: usize,
+    ring: &'a mut [f32],
+    /// Depthwise results of a step.
+    tmp: &'a mut [f32],
+}
+
+impl Pass<'_> {
+    /// Some rows of one picture, all hidden channels.
+    ///
+    /// # Safety
+    /// `check` has passed, the rows exist, and nobody else touches these rows of `out`.
+    unsafe fn band(&self, image: usize, rows: Range<usize>) {
+        let hidden = self.w.fc1.n_out;
+        let stride = CHUNK.min(hidden).next_multiple_of(LINE);
+        let slots = (self.step + 2).min(self.x.h);
+        let mut ring = scratch::take(slots * self.x.w * stride);
+        let mut tmp = scratch::take(self.step * self.x.w * stride);
+        for start in (0..hidden).step_by(CHUNK) {
+            let hidden = start..(start + CHUNK).min(hidden);
+            let mut chunk = Chunk { image, hidden, stride, slots, ring: &mut ring, tmp: &mut tmp };
+            let mut filled = rows.start.saturating_sub(1);
+            for y in rows.clone().step_by(self.step) {
+                let y = y..(y + self.step).min(rows.end);
+                let need = (y.end + 1).min(self.x.h);
+                // SAFETY: all rows are within the map; the ring keeps the rows y.start − 1 .. need, which are at most `slots`.
+                unsafe {
+                    self.expand(&mut chunk, filled..need);
+                    self.filter(&mut chunk, y.clone());
+                    self.project(&chunk, y);
                 }
+                filled = need;
             }
         }
+    }
+
+    /// 1×1 and GELU: rows of the hidden map into the ring.
+    unsafe fn expand(&self, chunk: &mut Chunk<'_>, rows: Range<usize>) {
+        let mut y = rows.start;
+        while y < rows.end {
+            let slot = y % chunk.slots;
+            let count = (rows.end - y).min(chunk.slots - slot); // up to the end of the ring
+            let m = count * self.x.w;
+            let first = chunk.ring[slot * self.x.w * chunk.stride..][..m * chunk.stride].as_mut_ptr();
+            for column in chunk.hidden.clone().step_by(PANEL) {
+                let block = RowBlock {
+                    // SAFETY: the column is within the chunk, and the chunk within a pixel of the ring.
+                    p: unsafe { first.add(column - chunk.hidden.start) },
+                    stride: chunk.stride,
+                    m,
+                    columns: PANEL.min(chunk.hidden.end - column),
+                };
+                let a = self.x.data[(chunk.image * self.x.h + y) * self.x.w * self.x.stride..].as_ptr();
+                // SAFETY: `m` pixels of the input follow `a`, the weights were checked, and the block lies in the ring.
+                unsafe {
+                    (self.kernels.rows)(&Rows {
+                        a,
+                        lda: self.x.stride,
+                        m,
+                        taps: &[Tap { offset: 0, k0: 0, len: self.w.fc1.k }],
+                        panel: self.w.fc1.panel(column / PANEL),
+                        start: Start::Bias(self.w.fc1.bias[column..].as_ptr()),
+                        c: block.p,
+                        ldc: block.stride,
+                        columns: block.columns,
+                        relu: false,
+                        residuals: &[],
+                    });
+                    (self.kernels.gelu)(&block);
+                }
+            }
+            y += count;
+        }
+    }
+
+    /// Depthwise 3×3 of rows `rows`: from the ring into `tmp`, or straight into the output when there is no second 1×1.
+    unsafe fn filter(&self, chunk: &mut Chunk<'_>, rows: Range<usize>) {
+        let (h, w, dw) = (self.x.h, self.x.w, &self.w.dw);
+        let tap_stride = dw.padded_c();
+        for (i, y) in rows.enumerate() {
+            let above = usize::from(y == 0); // kernel rows that lie outside of the map
+            let below = usize::from(y + 1 == h);
+            let mut inputs = [std::ptr::null(); 3];
+            for (input, ky) in inputs.iter_mut().zip(above..3 - below) {
+                *input = chunk.ring[(y + ky - 1) % chunk.slots * w * chunk.stride..].as_ptr();
+            }
+            let (out, out_stride) = match self.w.fc2 {
+                Some(_) => (chunk.tmp[i * w * chunk.stride..].as_mut_ptr(), chunk.stride),
+                // SAFETY: the row and the channel are within the output.
+                None => (unsafe { self.output(chunk.image, y).add(chunk.hidden.start) }, self.out_stride),
+            };
+            // SAFETY: the inputs are rows of the ring, the weights have all hidden channels, and `out` is a row of its own.
+            unsafe {
+                (self.kernels.depthwise)(&row::Row {
+                    inputs: inputs.as_ptr(),
+                    kh: 3 - above - below,
+                    x_stride: chunk.stride,
+                    w,
+                    c: chunk.hidden.len(),
+                    weights: dw.weights[above * 3 * tap_stride + chunk.hidden.start..].as_ptr(),
+                    w_stride: tap_stride,
+                    bias: dw.bias[chunk.hidden.start..].as_ptr(),
+                    out,
+                    out_stride,
+                });
+            }
+        }
+    }
+
+    /// The second 1×1: adds what this chunk contributes to the output; the last chunk adds the residuals.
+    unsafe fn project(&self, chunk: &Chunk<'_>, rows: Range<usize>) {
+        let m = rows.len() * self.x.w;
+        let pixel = (chunk.image * self.x.h + rows.start) * self.x.w;
+        // SAFETY: the row is within the output.
+        let out = unsafe { self.output(chunk.image, rows.start) };
+        let Some(fc2) = &self.w.fc2 else {
+            let (first, columns) = (chunk.hidden.start, chunk.hidden.len());
+            let residuals = TileResiduals::new(self.residuals, pixel, first);
+            // SAFETY: the block is the one that `filter` has just written; residuals have the shape of the output.
+            unsafe {
+                let block = RowBlock { p: out.add(first), stride: self.out_stride, m, columns };
+                (self.kernels.add)(&block, residuals.get());
+            }
+            return;
+        };
+        let (first_chunk, last_chunk) = (chunk.hidden.start == 0, chunk.hidden.end == fc2.k);
+        for panel in 0..fc2.panel_count() {
+            let column = panel * PANEL;
+            let residuals = TileResiduals::new(if last_chunk { self.residuals } else { &[] }, pixel, column);
+            // SAFETY: `tmp` holds `m` pixels of the chunk's channels, the rows and columns of the output were checked.
+            unsafe {
+                (self.kernels.rows)(&Rows {
+                    a: chunk.tmp.as_ptr(),
+                    lda: chunk.stride,
+                    m,
+                    taps: &[Tap { offset: 0, k0: chunk.hidden.start, len: chunk.hidden.len() }],
+                    panel: fc2.panel(panel),
+                    start: if first_chunk { Start::Bias(fc2.bias[column..].as_ptr()) } else { Start::Output },
+                    c: out.add(column),
+                    ldc: self.out_stride,
+                    columns: PANEL.min(fc2.n_out - column),
+                    relu: false,
+                    residuals: residuals.get(),
+                });
+            }
+        }
+    }
+
+    /// The first pixel of an output row.
+    ///
+    /// # Safety
+    /// The row is within the output.
+    unsafe fn output(&self, image: usize, y: usize) -> *mut f32 {
+        // SAFETY: the caller's contract.
+        unsafe { self.out.get().add((image * self.x.h + y) * self.x.w * self.out_stride) }
     }
 }
 
@@ -91,6 +301,8 @@ fn check(x: Map<'_>, w: &InvertedResidual, residuals: &[Residual<'_>], out: &Map
         (hidden, 3, 3),
         "the depthwise convolution is 3×3 on the hidden channels"
     );
+    assert_eq!(w.dw.weights.len(), 9 * w.dw.padded_c(), "all nine taps of the depthwise kernel");
+    assert!(hidden > 0, "an inverted residual without hidden channels");
     if let Some(fc2) = &w.fc2 {
         assert_eq!(fc2.k, hidden, "hidden channels of an inverted residual");
     }

@@ -19,6 +19,7 @@ pub mod map;
 pub mod nms;
 #[allow(dead_code)] // until the fast kernels land
 mod par;
+pub mod peak;
 pub mod reference;
 pub mod resample;
 pub mod scratch;

@@ -1,0 +1,55 @@
+//! The demo set as files: the folder that any COCO tool can read.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::ImageFormat;
+use rayon::prelude::*;
+
+use super::{DemoDataset, DemoSplit};
+use crate::{Dataset, Error, Result};
+
+/// Writes both splits under `folder`: `annotations/instances_{train,val}.json` and PNG pictures in `train/` and `val/`.
+/// `progress` is called once per written picture, from several threads.
+///
+/// # Errors
+/// `Config` when the folder holds something already, `Internal` when it cannot be written.
+pub fn write(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::config(format!("{}: is not empty; name a new folder", folder.display())));
+    }
+    create(&folder.join("annotations"))?;
+    for split in DemoSplit::ALL {
+        let set = DemoDataset::new(split);
+        create(&folder.join(split.name()))?;
+        (0..set.len()).into_par_iter().try_for_each(|i| {
+            write_picture(&set, i, &folder.join(split.name()))?;
+            progress();
+            Ok(())
+        })?;
+        let json = serde_json::to_vec(&set.ground_truth()?)
+            .map_err(|e| Error::internal(format!("the demo annotations: {e}")))?;
+        save(&folder.join("annotations").join(format!("instances_{}.json", split.name())), &json)?;
+    }
+    Ok(())
+}
+
+fn write_picture(set: &DemoDataset, i: usize, folder: &Path) -> Result<()> {
+    let example = set.draw(i)?;
+    let mut png = Cursor::new(Vec::new());
+    example
+        .picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|e| Error::internal(format!("{}: {e}", example.image.file_name)))?;
+    save(&folder.join(&example.image.file_name), png.get_ref())
+}
+
+fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::internal(format!("{}: cannot be made: {e}", folder.display())))
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes)
+        .map_err(|e| Error::internal(format!("{}: cannot be written: {e}", path.display())))
+}

@@ -8,6 +8,7 @@ mod annotation;
 mod dataset;
 mod diagnose;
 mod number;
+mod object;
 mod results;
 mod segmentation;
 

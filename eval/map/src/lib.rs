@@ -1,1 +1,82 @@
-//! placeholder
+//! COCO average precision and recall for boxes and masks: the numbers of pycocotools' `COCOeval`, to 1e-9.
+//!
+//! One function, plain data out, nothing printed:
+//! ```
+//! use care_map::{IouType, Params, evaluate};
+//! let gt = care_types::coco_json::parse_dataset(
+//!     br#"{"images":[{"id":1}],"categories":[{"id":7,"name":"dog"}],
+//!          "annotations":[{"id":0,"image_id":1,"category_id":7,"bbox":[2,2,8,8],"area":64}]}"#)?;
+//! let dt = care_types::coco_json::parse_results(
+//!     br#"[{"image_id":1,"category_id":7,"bbox":[2,2,8,8],"score":0.9}]"#)?;
+//! let metrics = evaluate(&gt, &dt, &Params::new(IouType::Bbox))?;
+//! assert!((metrics.stats[0] - 1.0).abs() < 1e-9);
+//! # Ok::<(), care_types::Error>(())
+//! ```
+//!
+//! The rules that published numbers depend on, all tested against pycocotools:
+//! - a match needs IoU ≥ min(threshold, 1 − 1e-10); of equal IoUs the object later in the file wins;
+//! - detections are taken by falling score, ties in file order inside a picture and by picture id between pictures;
+//! - a crowd, and an object outside the area range, is matched last and counts neither way; a crowd can absorb many
+//!   detections and its IoU is over the detection's area; an `ignore` field has no effect (pycocotools overwrites it);
+//! - a detection's area is its box's when the first record of the file has a box, for masks too, and its mask's else;
+//! - `AP` is at maxDets 100 and −1 when that is not among `maxDets`; the other figures use the third `maxDets`.
+//!
+//! Different from pycocotools, unless [`Params::quirks`] asks for it: an annotation with id 0 can be found (pycocotools
+//! counts whoever finds it as a false positive), and objects that share an id stay different objects (pycocotools
+//! evaluates the last one several times). [`CocoMetrics::pycocotools_stats`] says what it would have printed. Mask
+//! strings with empty runs inside are read for what they mean (pycocotools stops comparing at two empty runs).
+#![forbid(unsafe_code)]
+
+mod accumulate;
+mod cells;
+mod columns;
+mod funnel;
+mod matching;
+mod metrics;
+mod params;
+mod selection;
+mod shape;
+mod summary;
+
+pub use care_types::{Error, ErrorKind, Result};
+pub use funnel::{AnnotationFunnel, DetectionFunnel, Funnel, ImageFunnel};
+pub use metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol, STAT_NAMES};
+pub use params::{IouType, Params};
+
+use care_types::coco_json::{Dataset, ResultRecord};
+use selection::Selection;
+
+/// Scores results against ground truth.
+///
+/// # Errors
+/// `Config` for parameters that cannot be meant (ids that are not in the ground truth, lists of different length).
+/// `Input` for data that cannot be scored, with the record and field: an image id that is not in the ground truth, a
+/// score or coordinate that is not finite, a missing box or mask, a mask of another size than its picture.
+pub fn evaluate(gt: &Dataset, dt: &[ResultRecord], params: &Params) -> Result<CocoMetrics> {
+    params.validate()?;
+    let mut metrics = run(gt, dt, params)?;
+    let odd_ids = metrics.funnel.annotations.id_zero + metrics.funnel.annotations.duplicate_ids > 0;
+    if odd_ids && !params.quirks {
+        let quirky = Params { quirks: true, ..params.clone() };
+        metrics.pycocotools_stats = Some(run(gt, dt, &quirky)?.stats);
+    }
+    Ok(metrics)
+}
+
+fn run(gt: &Dataset, dt: &[ResultRecord], params: &Params) -> Result<CocoMetrics> {
+    let selection = Selection::new(gt, params)?;
+    let mut funnel = Funnel::default();
+    let curves = match params.iou_type {
+        IouType::Bbox => {
+            let truths = columns::truth_boxes(gt, &selection, &mut funnel)?;
+            let found = columns::found_boxes(dt, &selection, &mut funnel)?;
+            accumulate::curves(&truths, &found, &selection, params, &mut funnel)
+        }
+        IouType::Segm => {
+            let truths = columns::truth_masks(gt, &selection, &mut funnel)?;
+            let found = columns::found_masks(gt, dt, &selection, &mut funnel)?;
+            accumulate::curves(&truths, &found, &selection, params, &mut funnel)
+        }
+    };
+    Ok(summary::summarize(curves, &selection, params, funnel))
+}

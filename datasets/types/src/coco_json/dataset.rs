@@ -1,5 +1,5 @@
 //! Annotation files.
-use super::{Annotation, Category, Image, diagnose};
+use super::{Annotation, Category, Image, diagnose, object};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -11,11 +11,13 @@ pub struct Dataset {
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub info: serde_json::Value,
     /// The pictures.
+    #[serde(deserialize_with = "object::list")]
     pub images: Vec<Image>,
     /// The objects; empty when the file has none (the image lists of test sets).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub annotations: Vec<Annotation>,
     /// The classes.
+    #[serde(deserialize_with = "object::list")]
     pub categories: Vec<Category>,
 }
 
@@ -33,5 +35,8 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
 /// # Errors
 /// `Input`, as [`read_dataset`].
 pub fn parse_dataset(bytes: &[u8]) -> Result<Dataset> {
-    serde_json::from_slice(bytes).map_err(|e| diagnose::dataset(bytes, &e))
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    object::one(&mut json)
+        .and_then(|dataset| json.end().map(|()| dataset))
+        .map_err(|e| diagnose::dataset(bytes, &e))
 }

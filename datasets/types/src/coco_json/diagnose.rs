@@ -1,4 +1,5 @@
 //! Says where a COCO file is wrong. Runs only after reading has failed, so that reading itself stays simple and fast.
+use super::object::Object;
 use super::{Annotation, Category, Image, ResultRecord};
 use crate::{Error, ErrorKind, Result};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -75,7 +76,7 @@ fn record<T: DeserializeOwned + Fields>(list: &str, text: &str) -> Option<Error>
         Err(_) => return Some(Error::input(format!("`{list}` is not a list"))),
     };
     for (index, raw) in records.iter().enumerate() {
-        let Err(error) = serde_json::from_str::<T>(raw.get()) else { continue };
+        let Err(error) = serde_json::from_str::<Object<T>>(raw.get()) else { continue };
         let field = field::<T>(raw.get()).map(|(name, why)| (format!(".{name}"), why));
         let (field, why) = field.unwrap_or_else(|| (String::new(), reason(&error)));
         return Some(Error::input(format!("{list}[{index}]{field}: {why}")));
@@ -86,14 +87,13 @@ fn record<T: DeserializeOwned + Fields>(list: &str, text: &str) -> Option<Error>
 /// The field that makes a record unreadable: the one without which, or with the value of a good record, it reads.
 fn field<T: DeserializeOwned + Fields>(text: &str) -> Option<(String, String)> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-    for &(name, good) in T::FIELDS {
+    for &(name, _) in T::FIELDS {
         let Some(value) = fields.get(name) else { continue };
         // A record of good values except for this one.
         let probe: Vec<String> = T::FIELDS
             .iter()
             .map(|&(n, g)| format!("{n:?}:{}", if n == name { value.get() } else { g }))
             .collect();
-        debug_assert!(!good.is_empty());
         if let Err(e) = serde_json::from_str::<T>(&format!("{{{}}}", probe.join(","))) {
             return Some((name.to_string(), reason(&e)));
         }

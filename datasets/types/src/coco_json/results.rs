@@ -1,5 +1,5 @@
 //! Results files: a list of detections.
-use super::{annotation, diagnose, number};
+use super::{annotation, diagnose, number, object};
 use crate::{BoxXywh, CategoryId, Detection, Error, ImageId, Result, Rle, xywh_from_xyxy};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -53,7 +53,10 @@ pub fn read_results(path: &Path) -> Result<Vec<ResultRecord>> {
 /// # Errors
 /// `Input`, as [`read_results`].
 pub fn parse_results(bytes: &[u8]) -> Result<Vec<ResultRecord>> {
-    serde_json::from_slice(bytes).map_err(|e| diagnose::results(bytes, &e))
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    object::list(&mut json)
+        .and_then(|records| json.end().map(|()| records))
+        .map_err(|e| diagnose::results(bytes, &e))
 }
 
 /// The text of a results file: one record per line, so that files can be compared by line.

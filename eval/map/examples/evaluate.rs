@@ -1,0 +1,37 @@
+//! Evaluates many pairs of files in one process, for comparison with another evaluator:
+//!
+//! `cargo run --release -p care-map --example evaluate < jobs.txt`
+//!
+//! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm", "quirks": bool, "params": {…}}`; the
+//! answer is a line with the figures and the arrays behind them, or `{"error": …}`.
+use care_map::{CocoMetrics, Params, Result, evaluate};
+use care_types::coco_json::{read_dataset, read_results};
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+fn main() -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let answer = match run(&line?) {
+            Ok(m) => {
+                let curves = json!({"precision": m.curves.precision, "recall": m.curves.recall, "scores": m.curves.scores});
+                json!({"metrics": m, "curves": curves})
+            }
+            Err(e) => json!({"error": e.to_string(), "kind": format!("{:?}", e.kind())}),
+        };
+        writeln!(out, "{answer}")?;
+    }
+    Ok(())
+}
+
+fn run(line: &str) -> Result<CocoMetrics> {
+    let bad = |e: serde_json::Error| care_map::Error::config(format!("job: {e}"));
+    let job: Value = serde_json::from_str(line).map_err(bad)?;
+    let path = |key: &str| Path::new(job[key].as_str().unwrap_or_default()).to_path_buf();
+    let params = if job["params"].is_null() { "{}".to_string() } else { job["params"].to_string() };
+    let mut params =
+        Params::from_json(params.as_bytes(), job["iou_type"].as_str().unwrap_or("bbox").parse()?)?;
+    params.quirks = job["quirks"].as_bool().unwrap_or(false);
+    evaluate(&read_dataset(&path("gt"))?, &read_results(&path("dt"))?, &params)
+}

@@ -1,0 +1,300 @@
+//! From records to what matching needs; every check of the data is here.
+use crate::cells::{Cells, Key, sort};
+use crate::funnel::Funnel;
+use crate::selection::Selection;
+use crate::shape::Mask;
+use crate::{Error, Result};
+use care_types::coco_json::{Annotation, Dataset, ResultRecord};
+use care_types::{BoxXywh, Rle, Segmentation, Size};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// An object of the ground truth.
+pub(crate) struct Truth<S> {
+    pub(crate) shape: S,
+    pub(crate) area: f64,
+    pub(crate) crowd: bool,
+    /// Whoever finds it is counted as having found nothing (pycocotools, id 0).
+    pub(crate) uncounted: bool,
+}
+
+/// A detection.
+pub(crate) struct Found<S> {
+    pub(crate) shape: S,
+    pub(crate) area: f64,
+    pub(crate) score: f64,
+}
+
+pub(crate) fn truth_boxes(
+    gt: &Dataset,
+    selection: &Selection,
+    funnel: &mut Funnel,
+) -> Result<Cells<Truth<BoxXywh>>> {
+    truths(gt, selection, funnel, |_, a| {
+        let bbox = a.bbox.ok_or_else(|| Error::input("bbox: missing; it is needed to evaluate boxes"))?;
+        Ok((bbox, a.area.unwrap_or_else(|| bbox.area())))
+    })
+}
+
+pub(crate) fn truth_masks<'a>(
+    gt: &'a Dataset,
+    selection: &Selection,
+    funnel: &mut Funnel,
+) -> Result<Cells<Truth<Mask<'a>>>> {
+    let images = ImageSizes::new(gt, selection);
+    truths(gt, selection, funnel, |image, a| {
+        let segmentation = a
+            .segmentation
+            .as_ref()
+            .ok_or_else(|| Error::input("segmentation: missing; it is needed to evaluate masks"))?;
+        let mask = Mask::new(images.mask(image, segmentation)?);
+        let area = a.area.unwrap_or_else(|| mask.area());
+        Ok((mask, area))
+    })
+}
+
+pub(crate) fn found_boxes(
+    dt: &[ResultRecord],
+    selection: &Selection,
+    funnel: &mut Funnel,
+) -> Result<Cells<Found<BoxXywh>>> {
+    let by_box = areas_are_of_boxes(dt);
+    found(dt, selection, funnel, |_, r| {
+        if by_box {
+            let bbox = r.bbox.ok_or_else(|| Error::input("bbox: missing, although results[0] has one"))?;
+            return Ok((bbox, bbox.area()));
+        }
+        let mask = r.segmentation.as_ref().ok_or_else(|| Error::input("bbox: missing"))?;
+        Ok((r.bbox.unwrap_or_else(|| mask.bbox()), mask.area().into()))
+    })
+}
+
+pub(crate) fn found_masks<'a>(
+    gt: &Dataset,
+    dt: &'a [ResultRecord],
+    selection: &Selection,
+    funnel: &mut Funnel,
+) -> Result<Cells<Found<Mask<'a>>>> {
+    let by_box = areas_are_of_boxes(dt);
+    let images = ImageSizes::new(gt, selection);
+    found(dt, selection, funnel, |image, r| {
+        if by_box && r.bbox.is_none() {
+            return Err(Error::input("bbox: missing, although results[0] has one"));
+        }
+        let rle = match (&r.segmentation, r.bbox) {
+            (Some(rle), _) => images.check(image, rle).map(|()| Cow::Borrowed(rle))?,
+            (None, Some(bbox)) if selection.quirks => Cow::Owned(images.rectangle(image, bbox)?),
+            _ => return Err(Error::input("segmentation: missing; it is needed to evaluate masks")),
+        };
+        let mask = Mask::new(rle);
+        let area = if by_box { r.bbox.map_or(0.0, |b| b.area()) } else { mask.area() };
+        Ok((mask, area))
+    })
+}
+
+/// pycocotools decides by the first record, for all.
+fn areas_are_of_boxes(dt: &[ResultRecord]) -> bool {
+    dt.first().is_some_and(|r| r.bbox.is_some())
+}
+
+fn truths<'a, S: Send>(
+    gt: &'a Dataset,
+    selection: &Selection,
+    funnel: &mut Funnel,
+    shape: impl Fn(u32, &'a Annotation) -> Result<(S, f64)> + Sync,
+) -> Result<Cells<Truth<S>>> {
+    let keys = if selection.quirks {
+        truth_keys(gt, &records_pycocotools_sees(gt, selection), selection, funnel)
+    } else {
+        truth_keys(gt, &(0..gt.annotations.len()).collect::<Vec<_>>(), selection, funnel)
+    };
+    count_used(gt, &keys, funnel);
+    let build = |key: &Key| {
+        let a = &gt.annotations[key.record as usize];
+        let (shape, area) = shape(key.image, a)
+            .and_then(|s| finite(a.bbox, s))
+            .map_err(|e| e.context(annotation_name(key, a)))?;
+        Ok(Truth { shape, area, crowd: a.iscrowd, uncounted: selection.quirks && a.id == 0 })
+    };
+    cells(keys, selection, build)
+}
+
+fn annotation_name(key: &Key, a: &Annotation) -> String {
+    format!("annotations[{}] (id {})", key.record, a.id)
+}
+
+/// The annotations to score and where they belong; counts the others.
+fn truth_keys(gt: &Dataset, records: &[usize], selection: &Selection, funnel: &mut Funnel) -> Vec<Key> {
+    let count = &mut funnel.annotations;
+    count.in_ground_truth = gt.annotations.len();
+    let mut keys = Vec::with_capacity(records.len());
+    for &record in records {
+        let a = &gt.annotations[record];
+        if selection.known_images.get(a.image_id.0).is_none() {
+            count.unknown_image += 1;
+        } else if selection.known_categories.get(a.category_id.0).is_none() {
+            count.unknown_category += 1;
+        } else if let Some(key) = selected(a.image_id.0, a.category_id.0, record, selection) {
+            keys.push(key);
+        } else {
+            count.not_selected += 1;
+        }
+    }
+    keys
+}
+
+/// pycocotools looks annotations up twice: the ids of each picture, then the record of each id. A repeated id so gives
+/// the last record of the file as often as the id occurs in evaluated pictures.
+fn records_pycocotools_sees(gt: &Dataset, selection: &Selection) -> Vec<usize> {
+    let last: HashMap<i64, usize> = gt.annotations.iter().enumerate().map(|(i, a)| (a.id, i)).collect();
+    let mut seen: Vec<(u32, usize)> = Vec::with_capacity(gt.annotations.len());
+    for (record, a) in gt.annotations.iter().enumerate() {
+        let chosen = !selection.use_cats || selection.categories.get(a.category_id.0).is_some();
+        if let (true, Some(image)) = (chosen, selection.images.get(a.image_id.0)) {
+            seen.push((image, record));
+        }
+    }
+    seen.sort_by_key(|&(image, _)| image);
+    seen.iter().map(|&(_, record)| last[&gt.annotations[record].id]).collect()
+}
+
+fn count_used(gt: &Dataset, keys: &[Key], funnel: &mut Funnel) {
+    let count = &mut funnel.annotations;
+    let mut ids: Vec<i64> = Vec::with_capacity(keys.len());
+    for a in keys.iter().map(|k| &gt.annotations[k.record as usize]) {
+        count.crowd += usize::from(a.iscrowd);
+        count.ignore_flag_without_effect += usize::from(a.ignore && !a.iscrowd);
+        count.area_missing += usize::from(a.area.is_none());
+        count.id_zero += usize::from(a.id == 0);
+        ids.push(a.id);
+    }
+    ids.sort_unstable();
+    count.evaluated = ids.len();
+    count.duplicate_ids = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
+}
+
+fn found<'a, S: Send>(
+    dt: &'a [ResultRecord],
+    selection: &Selection,
+    funnel: &mut Funnel,
+    shape: impl Fn(u32, &'a ResultRecord) -> Result<(S, f64)> + Sync,
+) -> Result<Cells<Found<S>>> {
+    let keys = found_keys(dt, selection, funnel)?;
+    let build = |key: &Key| {
+        let r = &dt[key.record as usize];
+        let (shape, area) = shape(key.image, r)
+            .and_then(|s| finite(r.bbox, s))
+            .map_err(|e| e.context(format_args!("results[{}]", key.record)))?;
+        // Adding zero makes -0.0 equal to 0.0 for sorting by bits.
+        Ok(Found { shape, area, score: r.score + 0.0 })
+    };
+    cells(keys, selection, build)
+}
+
+/// The detections to score and where they belong; counts the others.
+fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -> Result<Vec<Key>> {
+    let count = &mut funnel.detections;
+    count.in_results = dt.len();
+    let mut keys = Vec::with_capacity(dt.len());
+    for (record, r) in dt.iter().enumerate() {
+        if selection.known_images.get(r.image_id.0).is_none() {
+            let id = r.image_id;
+            return Err(Error::input(format!("results[{record}].image_id: {id} is not in the ground truth")));
+        }
+        if !r.score.is_finite() {
+            return Err(Error::input(format!("results[{record}].score: {} is not a finite number", r.score)));
+        }
+        if selection.known_categories.get(r.category_id.0).is_none() {
+            count.unknown_category += 1;
+        } else if let Some(key) = selected(r.image_id.0, r.category_id.0, record, selection) {
+            keys.push(key);
+        } else {
+            count.not_selected += 1;
+        }
+    }
+    Ok(keys)
+}
+
+fn selected(image: i64, category: i64, record: usize, selection: &Selection) -> Option<Key> {
+    let (image, category) = (selection.images.get(image)?, selection.categories.get(category)?);
+    Some(Key { category, image, record: record as u32 })
+}
+
+fn finite<S>(bbox: Option<BoxXywh>, item: (S, f64)) -> Result<(S, f64)> {
+    if bbox.is_some_and(|b| !b.is_finite()) {
+        return Err(Error::input("bbox: a coordinate is not a finite number"));
+    }
+    if item.1.is_nan() {
+        return Err(Error::input("area: not a number"));
+    }
+    Ok(item)
+}
+
+/// Sorts the keys and builds their items on all threads; of several errors, reports the first in file order.
+fn cells<T: Send>(
+    keys: Vec<Key>,
+    selection: &Selection,
+    build: impl Fn(&Key) -> Result<T> + Sync,
+) -> Result<Cells<T>> {
+    let keys = sort(keys, selection);
+    match keys.par_iter().with_min_len(256).map(&build).collect::<Result<Vec<T>>>() {
+        Ok(items) => Ok(Cells { keys, items }),
+        Err(error) => {
+            let mut in_file_order = keys;
+            in_file_order.sort_by_key(|k| k.record);
+            Err(in_file_order.iter().find_map(|k| build(k).err()).unwrap_or(error))
+        }
+    }
+}
+
+/// The sizes of the evaluated pictures.
+struct ImageSizes(Vec<Size>);
+
+impl ImageSizes {
+    fn new(gt: &Dataset, selection: &Selection) -> Self {
+        let mut sizes = vec![Size::default(); selection.images.len()];
+        for image in &gt.images {
+            if let Some(at) = selection.images.get(image.id.0) {
+                sizes[at as usize] = image.size();
+            }
+        }
+        ImageSizes(sizes)
+    }
+
+    fn size(&self, image: u32) -> Result<Size> {
+        match self.0[image as usize] {
+            Size { width: 0, .. } | Size { height: 0, .. } => {
+                Err(Error::input("its picture has no width and height in the ground truth; masks need them"))
+            }
+            size => Ok(size),
+        }
+    }
+
+    fn check(&self, image: u32, rle: &Rle) -> Result<()> {
+        let size = self.size(image)?;
+        if rle.size() == size {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "segmentation: mask of {}x{} (height x width) in a picture of {}x{}",
+            rle.height, rle.width, size.height, size.width
+        )))
+    }
+
+    fn mask<'a>(&self, image: u32, segmentation: &'a Segmentation) -> Result<Cow<'a, Rle>> {
+        match segmentation {
+            Segmentation::Rle(rle) => self.check(image, rle).map(|()| Cow::Borrowed(rle)),
+            Segmentation::Polygons(_) => {
+                segmentation.to_rle(self.size(image)?).map(Cow::Owned).map_err(|e| e.context("segmentation"))
+            }
+        }
+    }
+
+    /// What pycocotools makes of a box that is evaluated as a mask.
+    fn rectangle(&self, image: u32, b: BoxXywh) -> Result<Rle> {
+        let (x1, y1) = (b.x + b.w, b.y + b.h);
+        let size = self.size(image)?;
+        Rle::from_polygon(&[b.x, b.y, b.x, y1, x1, y1, x1, b.y], size.height, size.width)
+    }
+}

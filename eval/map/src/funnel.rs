@@ -1,0 +1,68 @@
+//! What went into an evaluation, and what did not and why.
+use serde::Serialize;
+
+/// Counts from the files to the numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Funnel {
+    /// Pictures.
+    pub images: ImageFunnel,
+    /// Objects of the ground truth.
+    pub annotations: AnnotationFunnel,
+    /// Detections.
+    pub detections: DetectionFunnel,
+}
+
+/// Pictures: `in_ground_truth = evaluated + not_selected`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImageFunnel {
+    /// Different pictures in the file.
+    pub in_ground_truth: usize,
+    /// Dropped: not among `imgIds`.
+    pub not_selected: usize,
+    /// Scored.
+    pub evaluated: usize,
+    /// Of those evaluated: without an object of an evaluated category.
+    pub without_objects: usize,
+    /// Of those evaluated: without a detection of an evaluated category.
+    pub without_detections: usize,
+}
+
+/// Objects: `in_ground_truth = evaluated + unknown_image + unknown_category + not_selected`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AnnotationFunnel {
+    /// Records in the file.
+    pub in_ground_truth: usize,
+    /// Dropped: their image id is not among the pictures.
+    pub unknown_image: usize,
+    /// Dropped: their category id is not among the categories.
+    pub unknown_category: usize,
+    /// Dropped: picture or category not among `imgIds`, `catIds`.
+    pub not_selected: usize,
+    /// Used.
+    pub evaluated: usize,
+    /// Of those used: crowds, which count neither way.
+    pub crowd: usize,
+    /// Of those used: marked `ignore`, which COCO's evaluation does not look at.
+    pub ignore_flag_without_effect: usize,
+    /// Of those used: no `area`; the box's (or, for masks, the mask's) was taken.
+    pub area_missing: usize,
+    /// Of those used: with an id that an earlier one has.
+    pub duplicate_ids: usize,
+    /// Of those used: with id 0.
+    pub id_zero: usize,
+}
+
+/// Detections: `in_results = used + unknown_category + not_selected + beyond_max_dets`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DetectionFunnel {
+    /// Records in the file.
+    pub in_results: usize,
+    /// Dropped: their category id is not among the categories.
+    pub unknown_category: usize,
+    /// Dropped: picture or category not among `imgIds`, `catIds`.
+    pub not_selected: usize,
+    /// Dropped: more than the largest `maxDets` of their picture and category.
+    pub beyond_max_dets: usize,
+    /// Used.
+    pub used: usize,
+}

@@ -1,0 +1,145 @@
+//! The twelve figures and those of each category, from the curves.
+use crate::funnel::Funnel;
+use crate::metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol};
+use crate::params::Params;
+use crate::selection::Selection;
+use care_types::CategoryId;
+
+/// maxDets of the first figure, whatever the parameters: pycocotools has it in its code.
+const AP_MAX_DETS: usize = 100;
+
+pub(crate) fn summarize(
+    curves: Curves,
+    selection: &Selection,
+    params: &Params,
+    funnel: Funnel,
+) -> CocoMetrics {
+    let max_dets = params.sorted_max_dets();
+    let view = View { curves: &curves, params, max_dets: &max_dets };
+    let stats = view.stats();
+    let per_category = per_category(&view, selection);
+    let protocol = Protocol {
+        iou_type: params.iou_type,
+        iou_thrs: params.iou_thrs.clone(),
+        recall_points: params.rec_thrs.len(),
+        area_rng: params.area_rng.clone(),
+        area_rng_lbl: params.area_rng_lbl.clone(),
+        use_cats: params.use_cats,
+        categories: selection.categories.len(),
+        pycocotools_quirks: params.quirks,
+        standard: is_standard(params, &max_dets, selection),
+    };
+    CocoMetrics { stats, max_dets, per_category, funnel, protocol, pycocotools_stats: None, curves }
+}
+
+fn is_standard(params: &Params, max_dets: &[usize], selection: &Selection) -> bool {
+    let coco = Params::new(params.iou_type);
+    params.iou_thrs == coco.iou_thrs
+        && params.rec_thrs == coco.rec_thrs
+        && params.area_rng == coco.area_rng
+        && params.area_rng_lbl == coco.area_rng_lbl
+        && params.use_cats
+        && max_dets == coco.max_dets
+        && selection.images.len() == selection.known_images.len()
+        && selection.categories.len() == selection.known_categories.len()
+}
+
+fn per_category(view: &View<'_>, selection: &Selection) -> Vec<CategoryMetrics> {
+    let m = view.nth_max_dets(2);
+    let figures = |k: usize, id: i64, name: String| CategoryMetrics {
+        id: CategoryId(id),
+        name,
+        ap: view.precision(None, "all", m, Some(k)),
+        ap50: view.precision(Some(0.5), "all", m, Some(k)),
+        ar100: view.recall("all", m, Some(k)),
+    };
+    if !selection.use_cats {
+        return vec![figures(0, -1, "all categories as one".into())];
+    }
+    let named = selection.categories.ids.iter().zip(&selection.names).enumerate();
+    named.map(|(k, (&id, name))| figures(k, id, name.clone())).collect()
+}
+
+/// Means over parts of the curves.
+struct View<'a> {
+    curves: &'a Curves,
+    params: &'a Params,
+    max_dets: &'a [usize],
+}
+
+impl View<'_> {
+    fn stats(&self) -> [f64; 12] {
+        let [first, second, third] = [0, 1, 2].map(|n| self.nth_max_dets(n));
+        let ap = |iou, range| self.precision(iou, range, third, None);
+        let ar = |range, max_dets| self.recall(range, max_dets, None);
+        [
+            self.precision(None, "all", AP_MAX_DETS, None),
+            ap(Some(0.5), "all"),
+            ap(Some(0.75), "all"),
+            ap(None, "small"),
+            ap(None, "medium"),
+            ap(None, "large"),
+            ar("all", first),
+            ar("all", second),
+            ar("all", third),
+            ar("small", third),
+            ar("medium", third),
+            ar("large", third),
+        ]
+    }
+
+    /// The nth maxDets, or the last one.
+    fn nth_max_dets(&self, n: usize) -> usize {
+        self.max_dets.get(n).or(self.max_dets.last()).copied().unwrap_or(0)
+    }
+
+    /// Mean precision at one IoU threshold or all, of one category or all; thresholds are found by equality.
+    fn precision(&self, iou: Option<f64>, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
+        let recalls = self.curves.counts[1];
+        self.mean(iou, range, max_dets, category, |[t, k, a, m], add| {
+            (0..recalls)
+                .for_each(|r| add(self.curves.precision[self.curves.precision_index([t, r, k, a, m])]));
+        })
+    }
+
+    /// Mean recall over all IoU thresholds, of one category or all.
+    fn recall(&self, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
+        self.mean(None, range, max_dets, category, |[t, k, a, m], add| {
+            add(self.curves.recall[self.curves.recall_index(t, k, a, m)]);
+        })
+    }
+
+    /// The mean of what is defined, or −1.
+    fn mean(
+        &self,
+        iou: Option<f64>,
+        range: &str,
+        max_dets: usize,
+        category: Option<usize>,
+        visit: impl Fn([usize; 4], &mut dyn FnMut(f64)),
+    ) -> f64 {
+        let thresholds = positions(&self.params.iou_thrs, |t| iou.is_none_or(|iou| *t == iou));
+        let ranges = positions(&self.params.area_rng_lbl, |name| name == range);
+        let dets = positions(self.max_dets, |m| *m == max_dets);
+        let categories = category.map_or(0..self.curves.counts[2], |k| k..k + 1);
+        let (mut sum, mut n) = (0.0, 0u64);
+        let mut add = |value: f64| {
+            if value > -1.0 {
+                sum += value;
+                n += 1;
+            }
+        };
+        for &t in &thresholds {
+            for k in categories.clone() {
+                for &a in &ranges {
+                    dets.iter().for_each(|&m| visit([t, k, a, m], &mut add));
+                }
+            }
+        }
+        if n == 0 { -1.0 } else { sum / n as f64 }
+    }
+}
+
+fn positions<T>(values: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {
+    (0..values.len()).filter(|&i| wanted(&values[i])).collect()
+}

@@ -86,6 +86,23 @@ impl BoxXywh {
         self.w * self.h
     }
 
+    /// Intersection over union with `truth`; with `crowd`, over this box's own area instead. Every operation is that of
+    /// pycocotools' `bbIou`, so the result is the same to the last bit.
+    pub fn iou(&self, truth: &BoxXywh, crowd: bool) -> f64 {
+        let w = (self.w + self.x).min(truth.w + truth.x) - self.x.max(truth.x);
+        if w <= 0.0 {
+            return 0.0;
+        }
+        let h = (self.h + self.y).min(truth.h + truth.y) - self.y.max(truth.y);
+        if h <= 0.0 {
+            return 0.0;
+        }
+        let intersection = w * h;
+        let own = self.area();
+        let union = if crowd { own } else { own + truth.area() - intersection };
+        intersection / union
+    }
+
     /// Left, top, width, height.
     pub fn to_array(self) -> [f64; 4] {
         [self.x, self.y, self.w, self.h]

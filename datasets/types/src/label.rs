@@ -1,4 +1,6 @@
 //! Class index ↔ category id ↔ name ↔ colour: the only place that knows.
+mod coco;
+
 use crate::{CategoryId, ClassIndex, Error, Result, coco_json::Category};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +42,16 @@ impl LabelMap {
             color: palette(i),
         };
         Self::new(names.iter().enumerate().map(entry).collect())
+    }
+
+    /// The 80 classes of COCO, as mmdetection orders them.
+    pub fn coco() -> Self {
+        let entry = |(i, &(id, name)): (usize, &(i64, &str))| Label {
+            id: CategoryId(id),
+            name: name.into(),
+            color: palette(i),
+        };
+        Self::new(coco::COCO.iter().enumerate().map(entry).collect())
     }
 
     /// All categories of a file, **in file order**, as mmdetection and torchvision label them.

@@ -9,20 +9,8 @@ pub(crate) trait Shape: Send + Sync {
 }
 
 impl Shape for BoxXywh {
-    // maskApi's bbIou, operation by operation.
     fn iou(&self, truth: &Self, crowd: bool) -> f64 {
-        let w = (self.w + self.x).min(truth.w + truth.x) - self.x.max(truth.x);
-        if w <= 0.0 {
-            return 0.0;
-        }
-        let h = (self.h + self.y).min(truth.h + truth.y) - self.y.max(truth.y);
-        if h <= 0.0 {
-            return 0.0;
-        }
-        let intersection = w * h;
-        let own = self.w * self.h;
-        let union = if crowd { own } else { own + truth.w * truth.h - intersection };
-        intersection / union
+        BoxXywh::iou(self, truth, crowd)
     }
 }
 

@@ -144,6 +144,17 @@ impl<'a> MapMut<'a> {
         &mut self.data[p * self.stride..][..self.c]
     }
 
+    /// Copies a map of the same shape.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn copy_from(&mut self, from: Map<'_>) {
+        assert_eq!(self.shape(), from.shape(), "a copy between maps of one shape");
+        for p in 0..self.pixels() {
+            self.pixel_mut(p).copy_from_slice(from.pixel(p));
+        }
+    }
+
     /// Panics unless `data` holds the whole view: the check that the pointer arithmetic of the kernels rests on.
     pub(crate) fn check(&self) {
         check(self.shape(), self.stride, self.data.len());

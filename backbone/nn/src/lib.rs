@@ -9,6 +9,7 @@ pub mod error;
 pub mod init;
 pub mod keymap;
 pub mod ops;
+pub mod layers;
 pub mod params;
 pub mod purpose;
 pub mod recipe;

@@ -21,8 +21,8 @@ use care_kernels::scratch;
 use care_nn::layers::{
     Affine, BatchNorm, ConvNorm, ConvParams, ConvSpec, DepthwiseParams, LayerNorm, Linear, NormConv, view,
 };
-use care_nn::params::{Builder, Init};
-use care_nn::{Error, Purpose, Result, ops};
+
+use care_nn::{Builder, Error, Init, Purpose, Result, ops};
 use serde::{Deserialize, Serialize};
 
 /// Initial values of every convolution and linear layer.
@@ -652,7 +652,7 @@ impl FusedMixer {
             }
             Global::Cross { vertical, horizontal } => {
                 let ((v, v_bias), (h, h_bias)) = (vertical.values()?, horizontal.values()?);
-                FusedGlobal::Cross(PackedDepthwise::cross(&v, &v_bias, &h, &h_bias, g))
+                FusedGlobal::Cross(PackedDepthwise::cross(&v, Some(&v_bias), &h, Some(&h_bias), g))
             }
         };
         Ok(Self { g, global, local_3x3: local_3x3.pack()?, local_7x7: local_7x7.pack()? })

@@ -2,7 +2,7 @@
 
 use crate::care::{Care, CareConfig};
 use crate::{Backbone, Error, Result};
-use care_nn::params::Builder;
+use care_nn::Builder;
 use serde::{Deserialize, Serialize};
 
 /// The configuration of any built-in backbone.

@@ -1,7 +1,7 @@
 //! Convolutions: dense and depthwise.
 
 use super::{Affine, view};
-use crate::params::{Builder, Init};
+use crate::{Builder, Init};
 use crate::{Conv3x3, Error, Purpose, Result, ops};
 use candle_core::Tensor;
 use care_kernels::conv::{ConvShape, PackedConv, conv2d};

@@ -1,6 +1,6 @@
 //! Layers on `[N, C]`: layer norm and the fully connected layer.
 
-use crate::params::{Builder, Init};
+use crate::{Builder, Init};
 use crate::{Result, ops};
 use candle_core::Tensor;
 

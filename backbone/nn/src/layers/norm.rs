@@ -2,7 +2,7 @@
 
 use super::conv::Fold;
 use super::{Affine, ConvKernel, ConvParams, ConvSpec};
-use crate::params::{BatchStats, Builder, Init};
+use crate::{BatchStats, Builder, Init};
 use crate::{Error, NormMode, Purpose, Result, ops};
 use candle_core::Tensor;
 use care_kernels::epilogue::Act;

@@ -1,7 +1,7 @@
 //! What every backbone offers to a neck or a head.
 
-use care_nn::Result;
 use candle_core::Tensor;
+use care_nn::Result;
 
 /// What a level of a pyramid is, written where the stage is built; necks and heads size themselves from it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@
 //! norms and layer scale are folded, channel groups are read and written in place by stride.
 
 use crate::backbone::{Backbone, FeatureInfo, Features};
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use care_kernels::attention::linear_attention;
 use care_kernels::depthwise::{PackedDepthwise, depthwise};
 use care_kernels::epilogue::{Epilogue, Residual};
@@ -131,7 +131,11 @@ impl CareConfig {
     /// The levels, as they leave [`Care::features`].
     pub fn info(&self) -> Vec<FeatureInfo> {
         let channels = |stage| if stage == 3 && self.c5 == C5::Wide { self.wide() } else { self.dim(stage) };
-        LEVELS.iter().enumerate().map(|(i, &(name, stride))| FeatureInfo { name, channels: channels(i), stride }).collect()
+        LEVELS
+            .iter()
+            .enumerate()
+            .map(|(i, &(name, stride))| FeatureInfo { name, channels: channels(i), stride })
+            .collect()
     }
 
     /// Channels of the expanded last block, which the classification heads read.
@@ -175,7 +179,9 @@ impl CareConfig {
     /// Parameters that start from another entry of a classification checkpoint: (ours, theirs).
     pub fn checkpoint_aliases(&self) -> Vec<(String, String)> {
         match self.output_norms {
-            OutputNorms::Pretrained => (0..3).map(|i| (format!("norm{i}."), format!("stages.{}.downsample.0.", i + 1))).collect(),
+            OutputNorms::Pretrained => {
+                (0..3).map(|i| (format!("norm{i}."), format!("stages.{}.downsample.0.", i + 1))).collect()
+            }
             OutputNorms::None | OutputNorms::New => Vec::new(),
         }
     }
@@ -221,7 +227,8 @@ impl Care {
     pub fn new(b: &Builder, config: &CareConfig) -> Result<Self> {
         config.check()?;
         let stem = b.sub("stem");
-        let stem = ConvNorm::new(&stem.sub(0), &stem.sub(1), ConvSpec::patch(3, config.dim(0), 4, WEIGHT_INIT))?;
+        let stem =
+            ConvNorm::new(&stem.sub(0), &stem.sub(1), ConvSpec::patch(3, config.dim(0), 4, WEIGHT_INIT))?;
         let stages = (0..4).map(|i| Stage::new(&b.sub("stages").sub(i), config, i)).collect::<Result<_>>()?;
         let info = config.info();
         let norms = match config.output_norms {
@@ -245,7 +252,9 @@ impl Backbone for Care {
     fn features(&self, x: &Tensor) -> Result<Features> {
         let (_, h, w, _) = x.dims4()?;
         if h < 32 || w < 32 {
-            return Err(Error::input(format!("CARE reduces 32 times; a {w}x{h} input has no C5. Pad it to 32x32 or more")));
+            return Err(Error::input(format!(
+                "CARE reduces 32 times; a {w}x{h} input has no C5. Pad it to 32x32 or more"
+            )));
         }
         let mut x = self.stem.forward(x)?;
         let mut maps = Vec::with_capacity(4);
@@ -359,7 +368,8 @@ impl Stage {
         let (n, h, w, c) = x.dims4()?;
         view::map_tensor(&x, [n, h, w, last.out_channels], |x, out| {
             // Blocks read one buffer and write the other; the first reads the tensor, the last writes the result.
-            let [mut from, mut to] = [0, 1].map(|_| scratch::take(if inner.is_empty() { 0 } else { x.pixels() * c }));
+            let [mut from, mut to] =
+                [0, 1].map(|_| scratch::take(if inner.is_empty() { 0 } else { x.pixels() * c }));
             for (j, block) in inner.iter().enumerate() {
                 let input = if j == 0 { x } else { Map::dense(&from, [n, h, w, c]) };
                 block.run(input, MapMut::dense(&mut to, [n, h, w, c]));
@@ -390,7 +400,9 @@ impl Block {
         let inter_layer = InterLayer::new(&b.sub("inter_layer"), dim, mixer.g, config.ratios[stage], last)?;
         let inner = match b.purpose() {
             Purpose::Train { .. } => BlockInner::Train { token_mixer, inter_layer, gamma },
-            Purpose::Infer { .. } => BlockInner::Infer(FusedBlock::new(token_mixer, &inter_layer, gamma.as_ref())?),
+            Purpose::Infer { .. } => {
+                BlockInner::Infer(FusedBlock::new(token_mixer, &inter_layer, gamma.as_ref())?)
+            }
         };
         Ok(Self { inner })
     }
@@ -402,7 +414,7 @@ impl Block {
                 let (memory, mixed) = token_mixer.forward(x)?;
                 let y = inter_layer.forward(&memory, &mixed)?;
                 match gamma {
-                    Some(gamma) => Ok((y.broadcast_mul(gamma)? + x)?),
+                    Some(gamma) => ops::scale_add(x, &y, gamma),
                     None => Ok(y),
                 }
             }
@@ -448,7 +460,10 @@ pub struct TokenMixerConfig {
 
 impl TokenMixerConfig {
     fn of(config: &CareConfig, stage: usize) -> Self {
-        Self { g: config.mem_dims[stage], attention: config.attention[stage].then_some(config.att_head_dim[stage]) }
+        Self {
+            g: config.mem_dims[stage],
+            attention: config.attention[stage].then_some(config.att_head_dim[stage]),
+        }
     }
 }
 
@@ -497,24 +512,30 @@ impl TokenMixer {
     pub fn forward(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let (n, h, w, c) = x.dims4()?;
         let (g, m) = (self.g, c - 3 * self.g);
-        let memory = x.narrow(D::Minus1, 0, m)?;
-        let group = |i| -> Result<Tensor> { Ok(x.narrow(D::Minus1, m + i * g, g)?.contiguous()?) };
-        let mixed = match &self.inner {
-            MixerInner::Train { global, local_3x3, local_7x7 } => Tensor::cat(
-                &[global.forward(&group(0)?)?, local_3x3.forward(&group(1)?)?, local_7x7.forward(&group(2)?)?],
-                D::Minus1,
-            )?,
-            MixerInner::Infer(mixer) => view::map_tensor(x, [n, h, w, 3 * g], |x, out| mixer.run(x, out))?,
-        };
-        Ok((memory, mixed))
+        match &self.inner {
+            MixerInner::Train { global, local_3x3, local_7x7 } => {
+                let [memory, a, b, c] = split(x, [m, g, g, g])?;
+                let mixed = [&global.forward(&a)?, &local_3x3.forward(&b)?, &local_7x7.forward(&c)?];
+                Ok((memory, ops::cat_channels(&mixed)?))
+            }
+            MixerInner::Infer(mixer) => {
+                let memory = ops::narrow_channels(x, 0, m)?;
+                Ok((memory, view::map_tensor(x, [n, h, w, 3 * g], |x, out| mixer.run(x, out))?))
+            }
+        }
     }
+}
+
+fn split(x: &Tensor, widths: [usize; 4]) -> Result<[Tensor; 4]> {
+    let parts = ops::split_channels(x, &widths)?;
+    parts.try_into().map_err(|_| Error::internal("a split into four gives four parts"))
 }
 
 impl Global {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Attention { qk, head_dim } => ops::linear_attention(&qk.forward(x)?, x, *head_dim),
-            Self::Cross { vertical, horizontal } => Ok((vertical.forward(x)? + horizontal.forward(x)?)?),
+            Self::Cross { vertical, horizontal } => ops::add(&vertical.forward(x)?, &horizontal.forward(x)?),
         }
     }
 }
@@ -533,10 +554,10 @@ impl InterLayer {
 
     /// Memory `[N, H, W, M]` and mixed channels `[N, H, W, 3g]` to `[N, H, W, M + 3g]` (last block: the expanded width).
     pub fn forward(&self, memory: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let mixed = (self.inter1.forward(mixed)? + mixed)?;
-        let x = Tensor::cat(&[memory, &mixed], D::Minus1)?;
+        let mixed = ops::add(&self.inter1.forward(mixed)?, mixed)?;
+        let x = ops::cat_channels(&[memory, &mixed])?;
         let y = self.inter2.forward(&x)?;
-        if self.inter2.fc2.is_some() { Ok((y + x)?) } else { Ok(y) }
+        if self.inter2.fc2.is_some() { ops::add(&y, &x) } else { Ok(y) }
     }
 }
 
@@ -638,17 +659,28 @@ struct FusedMixer {
 }
 
 enum FusedGlobal {
-    Attention { qk: PackedMatrix, head_dim: usize },
+    Attention {
+        qk: PackedMatrix,
+        head_dim: usize,
+    },
     /// 11×1 + 1×11 in one pass.
     Cross(PackedDepthwise),
 }
 
 impl FusedMixer {
-    fn new(g: usize, global: &Global, local_3x3: &DepthwiseParams, local_7x7: &DepthwiseParams) -> Result<Self> {
+    fn new(
+        g: usize,
+        global: &Global,
+        local_3x3: &DepthwiseParams,
+        local_7x7: &DepthwiseParams,
+    ) -> Result<Self> {
         let global = match global {
             Global::Attention { qk, head_dim } => {
                 let (weight, bias) = qk.values()?;
-                FusedGlobal::Attention { qk: PackedMatrix::pack(&weight, 2 * g, g, Some(&bias)), head_dim: *head_dim }
+                FusedGlobal::Attention {
+                    qk: PackedMatrix::pack(&weight, 2 * g, g, Some(&bias)),
+                    head_dim: *head_dim,
+                }
             }
             Global::Cross { vertical, horizontal } => {
                 let ((v, v_bias), (h, h_bias)) = (vertical.values()?, horizontal.values()?);

@@ -36,7 +36,8 @@ fn picture(shape: [usize; 4]) -> Tensor {
 
 fn worst(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
-    let max = |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+    let max =
+        |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
     max(&(a - b).unwrap()) / max(b)
 }
 
@@ -77,7 +78,10 @@ fn a_picture_does_not_depend_on_its_neighbours() {
         let alone = infer.features(&pair.narrow(0, i, 1).unwrap()).unwrap();
         for (a, b) in alone.maps.iter().zip(&both.maps) {
             let b = b.narrow(0, i, 1).unwrap().contiguous().unwrap();
-            assert_eq!(a.flatten_all().unwrap().to_vec1::<f32>().unwrap(), b.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            assert_eq!(
+                a.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                b.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            );
         }
     }
 }
@@ -86,9 +90,7 @@ fn a_picture_does_not_depend_on_its_neighbours() {
 fn every_parameter_gets_a_gradient_and_frozen_ones_none() {
     let config = CareConfig { output_norms: OutputNorms::New, ..small() };
     let store = filled(&config);
-    store
-        .set_roles(|name, role| if name.starts_with("stem.") { Role::Frozen } else { role })
-        .unwrap();
+    store.set_roles(|name, role| if name.starts_with("stem.") { Role::Frozen } else { role }).unwrap();
     let net = build(&store, &config, Purpose::TRAIN);
     let maps = net.features(&picture([2, 64, 64, 3])).unwrap().maps;
     // A weighted sum: the plain sum of a normalised map does not depend on anything.
@@ -100,7 +102,9 @@ fn every_parameter_gets_a_gradient_and_frozen_ones_none() {
     let missing: Vec<String> =
         store.trainable().iter().filter(|p| grads.get(&p.var).is_none()).map(|p| p.name.clone()).collect();
     assert!(missing.is_empty(), "no gradient for {missing:?}");
-    assert!(store.params().iter().filter(|p| p.name.starts_with("stem.")).all(|p| grads.get(&p.var).is_none()));
+    assert!(
+        store.params().iter().filter(|p| p.name.starts_with("stem.")).all(|p| grads.get(&p.var).is_none())
+    );
 }
 
 #[test]

@@ -15,17 +15,19 @@ pub struct Affine {
 
 impl Affine {
     /// The affine map of a batch norm: `weight / sqrt(var + eps)` and `bias - mean * scale`.
-    pub fn from_batch_norm(weight: &Tensor, bias: &Tensor, mean: &Tensor, var: &Tensor, eps: f64) -> Result<Self> {
+    pub fn from_batch_norm(
+        weight: &Tensor,
+        bias: &Tensor,
+        mean: &Tensor,
+        var: &Tensor,
+        eps: f64,
+    ) -> Result<Self> {
         let (weight, bias) = (weight.to_vec1::<f32>()?, bias.to_vec1::<f32>()?);
         let (mean, var) = (mean.to_vec1::<f32>()?, var.to_vec1::<f32>()?);
         let scale: Vec<f64> =
             weight.iter().zip(&var).map(|(&w, &v)| f64::from(w) / (f64::from(v) + eps).sqrt()).collect();
-        let shift = bias
-            .iter()
-            .zip(&mean)
-            .zip(&scale)
-            .map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s)
-            .collect();
+        let shift =
+            bias.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s).collect();
         Ok(Self { scale, shift })
     }
 

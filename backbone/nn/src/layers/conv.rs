@@ -115,7 +115,9 @@ impl ConvKernel {
         let ConvSpec { ci, co, kernel, stride, pad, .. } = *spec;
         let weights = match (kernel, stride, pad) {
             (1, 1, 0) => Weights::OneByOne(PackedMatrix::pack(weight, co, ci, Some(bias))),
-            (3, 1, 1) if conv3x3 == Conv3x3::Winograd => Weights::Winograd(PackedWinograd::pack(weight, co, ci, Some(bias))),
+            (3, 1, 1) if conv3x3 == Conv3x3::Winograd => {
+                Weights::Winograd(PackedWinograd::pack(weight, co, ci, Some(bias)))
+            }
             _ => {
                 let shape = ConvShape { co, ci, kh: kernel, kw: kernel, stride, pad_h: pad, pad_w: pad };
                 Weights::Direct(PackedConv::pack(weight, shape, Some(bias)))

@@ -14,7 +14,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Declares (or finds) the parameters of `c` channels under `b`.
     pub fn new(b: &Builder, c: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: b.param("weight", &[c], Init::Ones)?, bias: b.param("bias", &[c], Init::Zeros)?, eps })
+        Ok(Self {
+            weight: b.param("weight", &[c], Init::Ones)?,
+            bias: b.param("bias", &[c], Init::Zeros)?,
+            eps,
+        })
     }
 
     /// Normalises the last axis.

@@ -42,11 +42,11 @@ impl BatchNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.record {
             Some((stats, name)) => {
-                let (y, mean, var) = ops::batch_norm_train(x, &self.weight, &self.bias, EPS)?;
-                stats.push(name, mean, var);
-                Ok(y)
+                let normed = ops::batch_norm_train(x, &self.weight, &self.bias, EPS)?;
+                stats.push(name, normed.mean, normed.var_unbiased);
+                Ok(normed.y)
             }
-            None => ops::batch_norm_frozen(x, &self.weight, &self.bias, &self.mean, &self.var, EPS),
+            None => ops::batch_norm_frozen(x, &self.weight, &self.bias, (&self.mean, &self.var), EPS),
         }
     }
 
@@ -103,7 +103,9 @@ impl ConvNorm {
     pub fn kernel(&self) -> Result<&ConvKernel> {
         match &self.inner {
             Inner::Infer(kernel) => Ok(kernel),
-            Inner::Train(..) => Err(Error::internal("a convolution built for training has no packed weights")),
+            Inner::Train(..) => {
+                Err(Error::internal("a convolution built for training has no packed weights"))
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Runner;
 use candle_core::{DType, Device, Tensor, Var};
-use care_backbone::care::{CareClassifier, CareConfig, TokenMixer, TokenMixerConfig};
 use care_backbone::Backbone;
+use care_backbone::care::{CareClassifier, CareConfig, TokenMixer, TokenMixerConfig};
 use care_golden::{Case, Checker};
 use care_nn::{ParamStore, Purpose, Role, ops};
 use serde_json::Value;
@@ -17,8 +17,7 @@ pub(super) const RUNNERS: &[(&str, Runner)] = &[
 
 /// The three ways in which every forward case runs. CARE has no dense 3×3, so Winograd changes nothing in it; it runs all
 /// the same, at the same tolerance.
-pub(super) const PURPOSES: [(&str, Purpose); 2] =
-    [
+pub(super) const PURPOSES: [(&str, Purpose); 2] = [
     //("train frozen", Purpose::TRAIN_FROZEN),
     ("infer direct", Purpose::INFER_DIRECT),
     ("infer winograd", Purpose::INFER),
@@ -69,7 +68,12 @@ fn forward(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-fn forward_into(check: &mut Checker<'_>, case: &Case, net: &CareClassifier, x: &Tensor) -> care_nn::Result<()> {
+fn forward_into(
+    check: &mut Checker<'_>,
+    case: &Case,
+    net: &CareClassifier,
+    x: &Tensor,
+) -> care_nn::Result<()> {
     let features = net.backbone.features(x)?;
     for (i, map) in features.maps.iter().enumerate() {
         check.nhwc(&format!("c{}", i + 2), map);
@@ -145,7 +149,9 @@ fn state_dict_keys(case: &Case) -> Result<(), String> {
             return Err(format!("entry {i}: expected {w}, got {g}"));
         }
     }
-    (got.len() == want.len()).then_some(()).ok_or_else(|| format!("expected {} keys, got {}", want.len(), got.len()))
+    (got.len() == want.len())
+        .then_some(())
+        .ok_or_else(|| format!("expected {} keys, got {}", want.len(), got.len()))
 }
 
 /// Parameter counts, buffer counts, widths and multiply-accumulates of the published variants.
@@ -192,8 +198,12 @@ fn train_step(case: &Case) -> Result<(), String> {
     let net = CareClassifier::new(&b, &config, classes).map_err(text)?;
     case.fill(&store)?;
     let x = Var::from_tensor(&case.input("input")?.nhwc()).map_err(text)?;
-    let labels: Vec<i64> =
-        case.json["labels"].as_array().into_iter().flatten().map(|v| v.as_i64().unwrap_or_default()).collect();
+    let labels: Vec<i64> = case.json["labels"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|v| v.as_i64().unwrap_or_default())
+        .collect();
     let labels = Tensor::new(labels, &Device::Cpu).map_err(text)?;
     let mut check = Checker::new(case);
     let step = || -> care_nn::Result<_> {

@@ -1,6 +1,6 @@
 //! GFLOP/s of every dense kernel on one thread, as a share of what the processor can do.
 //!
-//! `cargo run --release -p care-kernels --example bench_kernels [-- FILTER [REPEATS]]`, where FILTER is part of a row's name or an instruction set.
+//! `cargo run --release -p care-kernels --example bench_kernels [-- FILTER [ISA [REPEATS]]]`, where FILTER is part of a row's name.
 //! Time is that of the thread where the system tells it (Linux), and the best of several batches is shown: on a shared machine only the
 //! undisturbed ones say something about the kernel.
 
@@ -19,13 +19,15 @@ use care_kernels::winograd::{PackedWinograd, conv3x3_winograd_with};
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let filter = arguments.next().unwrap_or_default();
+    let isa = arguments.next().unwrap_or_default();
     let repeats = arguments.next().and_then(|r| r.parse().ok()).unwrap_or(15);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread");
-    pool.install(|| Bench { filter, repeats }.all());
+    pool.install(|| Bench { filter, isa, repeats }.all());
 }
 
 struct Bench {
     filter: String,
+    isa: String,
     repeats: usize,
 }
 
@@ -35,7 +37,7 @@ type Case = ([usize; 2], usize, usize);
 impl Bench {
     fn all(&self) {
         println!("{:<44} {:>9} {:>10} {:>9} {:>7}", "kernel", "isa", "ms", "GFLOP/s", "peak");
-        for isa in Isa::available().into_iter().rev() {
+        for isa in Isa::available().into_iter().rev().filter(|i| i.name().contains(&self.isa)) {
             let peak = measured_gflops(isa, 50);
             println!("{:<44} {:>9} {:>10} {peak:>9.1}", "peak", isa.name(), "");
             self.products(isa, peak);
@@ -44,11 +46,12 @@ impl Bench {
         }
     }
 
+    fn wanted(&self, name: &str) -> bool {
+        name.contains(&self.filter)
+    }
+
     /// Prints a row: the best time and its share of the peak.
     fn row(&self, isa: Isa, peak: f64, name: &str, macs: usize, mut run: impl FnMut()) {
-        if !name.contains(&self.filter) && !isa.name().contains(&self.filter) {
-            return;
-        }
         run(); // warm-up: pages, caches, frequency
         let mut time = |runs: usize| {
             let start = Clock::now();
@@ -74,11 +77,14 @@ impl Bench {
             ([7, 7], 256, 1024),
         ];
         for ([h, w], k, n) in CASES {
+            if !self.wanted(&format!("1x1 {k}->{n} {h}x{w}")) {
+                continue;
+            }
             let x = values(h * w * k);
             let packed = PackedMatrix::pack(&values(n * k), n, k, Some(&values(n)));
             let mut out = vec![0.0; h * w * n];
             for act in [Act::None, Act::Gelu] {
-                let name = format!("1x1 {act:?} {k}->{n} {h}x{w}");
+                let name = format!("1x1 {k}->{n} {h}x{w} {act:?}");
                 self.row(isa, peak, &name, h * w * k * n, || {
                     let out = MapMut::dense(&mut out, [1, h, w, n]);
                     conv1x1_with(isa, Map::dense(&x, [1, h, w, k]), &packed, &Epilogue::act(act), out);
@@ -99,6 +105,10 @@ impl Bench {
             ([7, 7], 256, 1024),
         ];
         for ([h, w], c, hidden) in CASES {
+            let name = format!("inverted residual {c}->{hidden} {h}x{w}");
+            if !self.wanted(&name) {
+                continue;
+            }
             let x = values(h * w * c);
             let weights = InvertedResidual {
                 fc1: PackedMatrix::pack(&values(hidden * c), hidden, c, Some(&values(hidden))),
@@ -107,7 +117,7 @@ impl Bench {
             };
             let mut out = vec![0.0; h * w * c];
             let macs = h * w * hidden * (2 * c + 9);
-            self.row(isa, peak, &format!("inverted residual {c}->{hidden} {h}x{w}"), macs, || {
+            self.row(isa, peak, &name, macs, || {
                 let x = Map::dense(&x, [1, h, w, c]);
                 let out = MapMut::dense(&mut out, [1, h, w, c]);
                 inverted_residual_with(isa, x, &weights, &[Residual::plain(x)], out);
@@ -117,6 +127,9 @@ impl Bench {
 
     fn convolutions(&self, isa: Isa, peak: f64) {
         let conv = |name: &str, [h, w]: [usize; 2], shape: ConvShape| {
+            if !self.wanted(name) {
+                return;
+            }
             let x = values(h * w * shape.ci);
             let taps = shape.kh * shape.kw;
             let packed = PackedConv::pack(&values(shape.co * shape.ci * taps), shape, None);
@@ -141,6 +154,9 @@ impl Bench {
     /// Shares of the peak count the multiplications of the direct convolution, so they can exceed 100 %.
     fn winograd(&self, isa: Isa, peak: f64, name: &str, sizes: &[[usize; 2]]) {
         const C: usize = 256;
+        if !self.wanted(name) {
+            return;
+        }
         let packed = PackedWinograd::pack(&values(C * C * 9), C, C, Some(&values(C)));
         let data: Vec<Vec<f32>> = sizes.iter().map(|[h, w]| values(h * w * C)).collect();
         let mut results = data.clone();

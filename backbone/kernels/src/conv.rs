@@ -1,9 +1,19 @@
 //! Dense convolution of any kernel, stride and padding, as a matrix product over taps.
+//!
+//! Channels last, a row of output pixels times a tap of the kernel is a matrix product whose input lies in the map already, so nothing is
+//! copied for the columns all of whose taps are inside. Kernel rows outside are left out of the sum. Only the few columns at the left and right border
+//! (and all pixels of very narrow maps) are gathered into a matrix with zeros where the padding is.
 
-use crate::epilogue::Act;
-use crate::gemm::PackedMatrix;
+use std::ops::Range;
+
+use crate::epilogue::{Act, RowBlock};
+use crate::gelu_row;
+use crate::gemm::tile::{self, Rows, Start, Tap};
+use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
+use crate::par::{self, SharedMut};
+use crate::scratch;
 
 /// The shape of a convolution: kernel, stride and zero padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +100,237 @@ pub fn conv2d(xs: &[Map<'_>], w: &PackedConv, act: Act, outs: &mut [MapMut<'_>])
 /// # Panics
 /// When a shape does not fit, or the processor lacks the instruction set.
 pub fn conv2d_with(isa: Isa, xs: &[Map<'_>], w: &PackedConv, act: Act, outs: &mut [MapMut<'_>]) {
-    isa.assert_available();
     check_levels(xs, w.shape, outs);
-    let ConvShape { co, ci, kh, kw, .. } = w.shape;
-    let taps = kh * kw;
-    let every = (0..co).flat_map(|o| (0..ci).flat_map(move |i| (0..taps).map(move |t| (o, t * ci + i))));
-    let weights: Vec<f32> = every.map(|(o, k)| w.matrix.get(o, k)).collect();
-    for (x, out) in xs.iter().zip(outs) {
-        crate::reference::conv2d(*x, &weights, w.shape, Some(&w.matrix.bias), act, out.reborrow());
+    let levels: Vec<Level<'_>> =
+        xs.iter().zip(outs).map(|(x, out)| Level::new(*x, w.shape, out.reborrow())).collect();
+    let bands: Vec<Band<'_>> = levels.iter().flat_map(Level::bands).collect();
+    let work = levels.iter().map(|l| l.x.n * l.oh * l.ow).sum::<usize>() * w.matrix.k * w.matrix.n_out;
+    let (panels, threads) = (w.matrix.panel_count(), par::threads_for(work));
+    // Small maps have few bands: give every thread some panels instead.
+    let groups = if threads == 1 { 1 } else { (2 * threads).div_ceil(bands.len().max(1)) };
+    let group = panels.div_ceil(groups).max(1);
+    let groups = panels.div_ceil(group);
+    let pass = Pass { rows: tile::rows(isa), gelu: gelu_row::gelu_rows(isa), w, act };
+    par::for_each(bands.len() * groups, work, |task| {
+        let first = task % groups * group;
+        // SAFETY: `check_levels` has checked all shapes, and tasks write disjoint rows or columns of the outputs.
+        unsafe { pass.band(&bands[task / groups], first..(first + group).min(panels)) };
+    });
+}
+
+/// Input floats of a band of rows: 0.75 MB stay in the second-level cache while the panels pass.
+const BAND_FLOATS: usize = 192 << 10;
+
+/// Below that many columns without padding, a row of a map is too short for the register tiles and is gathered instead.
+const MIN_INTERIOR: usize = 8;
+
+/// One map of the call.
+struct Level<'a> {
+    x: Map<'a>,
+    shape: ConvShape,
+    oh: usize,
+    ow: usize,
+    out: SharedMut,
+    out_stride: usize,
+    /// Output columns all of whose taps are within the map.
+    interior: Range<usize>,
+}
+
+/// Some output rows of one picture of a level.
+struct Band<'a> {
+    level: &'a Level<'a>,
+    image: usize,
+    rows: Range<usize>,
+}
+
+impl<'a> Level<'a> {
+    fn new(x: Map<'a>, shape: ConvShape, out: MapMut<'_>) -> Level<'a> {
+        let ConvShape { kw, stride, pad_w, .. } = shape;
+        let left = pad_w.div_ceil(stride);
+        let right = (x.w + pad_w).checked_sub(kw).map_or(0, |room| room / stride + 1).min(out.w);
+        let interior = if right.saturating_sub(left) >= MIN_INTERIOR { left..right } else { 0..0 };
+        let (oh, ow, out_stride) = (out.h, out.w, out.stride);
+        Level { x, shape, oh, ow, out: SharedMut::new(out.data), out_stride, interior }
+    }
+
+    fn bands(&self) -> impl Iterator<Item = Band<'_>> {
+        let ConvShape { ci, kh, kw, stride, .. } = self.shape;
+        // Gathered pixels hold every input float once per tap.
+        let copies = if self.interior.is_empty() { kh * kw } else { stride * stride };
+        let rows = (BAND_FLOATS / (self.ow * ci * copies).max(1)).clamp(1, self.oh.max(1));
+        (0..self.x.n).flat_map(move |image| {
+            let band = move |y: usize| Band { level: self, image, rows: y..(y + rows).min(self.oh) };
+            (0..self.oh).step_by(rows).map(band)
+        })
+    }
+
+    /// The input row under kernel row `ky` of output row `y`, when it is within the map.
+    fn input_row(&self, y: usize, ky: usize) -> Option<usize> {
+        (y * self.shape.stride + ky).checked_sub(self.shape.pad_h).filter(|y| *y < self.x.h)
+    }
+
+    /// Where the taps of an interior output row lie, for the first interior column. Kernel rows outside of the map are left out.
+    fn taps(&self, image: usize, y: usize) -> Vec<Tap> {
+        let ConvShape { ci, kh, kw, stride, pad_w, .. } = self.shape;
+        let mut taps = Vec::with_capacity(kh * kw);
+        for ky in 0..kh {
+            let Some(row) = self.input_row(y, ky) else { continue };
+            let pixel = (image * self.x.h + row) * self.x.w + self.interior.start * stride - pad_w;
+            let (offset, k0) = (pixel * self.x.stride, ky * kw * ci);
+            if self.x.stride == ci {
+                taps.push(Tap { offset, k0, len: kw * ci }); // neighbours follow each other in memory: one run
+            } else {
+                taps.extend((0..kw).map(|kx| Tap {
+                    offset: offset + kx * self.x.stride,
+                    k0: k0 + kx * ci,
+                    len: ci,
+                }));
+            }
+        }
+        taps
+    }
+
+    /// The output columns that are gathered.
+    fn edge(&self) -> impl Iterator<Item = usize> + Clone {
+        (0..self.interior.start).chain(self.interior.end..self.ow)
+    }
+
+    /// Copies the inputs of one output pixel, zeros outside of the map, in the order of the packed weights.
+    fn gather(&self, image: usize, y: usize, x: usize, to: &mut [f32]) {
+        let ConvShape { ci, kh, kw, stride, pad_w, .. } = self.shape;
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let to = &mut to[(ky * kw + kx) * ci..][..ci];
+                let column = (x * stride + kx).checked_sub(pad_w).filter(|x| *x < self.x.w);
+                match (self.input_row(y, ky), column) {
+                    (Some(y), Some(x)) => {
+                        to.copy_from_slice(self.x.pixel((image * self.x.h + y) * self.x.w + x));
+                    }
+                    _ => to.fill(0.0),
+                }
+            }
+        }
+    }
+}
+
+/// A checked call.
+struct Pass<'a> {
+    rows: unsafe fn(&Rows<'_>),
+    gelu: unsafe fn(&RowBlock),
+    w: &'a PackedConv,
+    act: Act,
+}
+
+impl Pass<'_> {
+    /// A band of rows times a group of panels.
+    ///
+    /// # Safety
+    /// `check_levels` has passed, the rows and panels exist, and nobody else writes these columns of these rows.
+    unsafe fn band(&self, band: &Band<'_>, panels: Range<usize>) {
+        let Band { level, image, rows } = band;
+        let k = self.w.matrix.k;
+        let pixels: Vec<(usize, usize)> =
+            rows.clone().flat_map(|y| level.edge().map(move |x| (y, x))).collect();
+        let mut gathered = scratch::take(pixels.len() * k);
+        for (&(y, x), to) in pixels.iter().zip(gathered.chunks_exact_mut(k.max(1))) {
+            level.gather(*image, y, x, to);
+        }
+        let mut results = scratch::take(pixels.len() * PANEL);
+        let taps: Vec<Vec<Tap>> = rows.clone().map(|y| level.taps(*image, y)).collect();
+        for panel in panels {
+            // SAFETY: the caller's contract.
+            unsafe {
+                self.interior(band, panel, &taps);
+                self.edge(band, panel, &pixels, &gathered, &mut results);
+                if self.act == Act::Gelu {
+                    let (p, columns) = self.output(band, panel, rows.start, 0);
+                    (self.gelu)(&RowBlock { p, stride: level.out_stride, m: rows.len() * level.ow, columns });
+                }
+            }
+        }
+    }
+
+    /// The columns whose taps are all within the map: read where they lie.
+    unsafe fn interior(&self, band: &Band<'_>, panel: usize, taps: &[Vec<Tap>]) {
+        let level = band.level;
+        if level.interior.is_empty() {
+            return;
+        }
+        for (y, taps) in band.rows.clone().zip(taps) {
+            // SAFETY: the taps of all interior columns are within the checked input, the columns within the checked output.
+            unsafe {
+                let (c, columns) = self.output(band, panel, y, level.interior.start);
+                (self.rows)(&Rows {
+                    a: level.x.data.as_ptr(),
+                    lda: level.shape.stride * level.x.stride,
+                    m: level.interior.len(),
+                    taps,
+                    columns,
+                    ..self.product(panel, c, level.out_stride)
+                });
+            }
+        }
+    }
+
+    /// The other columns: multiplied where they were gathered, then copied to their places.
+    unsafe fn edge(
+        &self,
+        band: &Band<'_>,
+        panel: usize,
+        pixels: &[(usize, usize)],
+        gathered: &[f32],
+        results: &mut [f32],
+    ) {
+        let k = self.w.matrix.k;
+        let columns = PANEL.min(self.w.matrix.n_out - panel * PANEL);
+        let c = results.as_mut_ptr();
+        // SAFETY: `gathered` holds `k` floats and `results` a panel's row for every pixel.
+        unsafe {
+            (self.rows)(&Rows {
+                a: gathered.as_ptr(),
+                lda: k,
+                m: pixels.len(),
+                taps: &[Tap { offset: 0, k0: 0, len: k }],
+                columns,
+                ..self.product(panel, c, PANEL)
+            });
+        }
+        for (&(y, x), result) in pixels.iter().zip(results.chunks_exact(PANEL)) {
+            // SAFETY: the pixel is within the checked output, and `results` is a buffer of our own.
+            unsafe {
+                let (to, _) = self.output(band, panel, y, x);
+                std::ptr::copy_nonoverlapping(result.as_ptr(), to, columns);
+            }
+        }
+    }
+
+    /// What all products with a panel share.
+    fn product(&self, panel: usize, c: *mut f32, ldc: usize) -> Rows<'_> {
+        Rows {
+            a: std::ptr::null(),
+            lda: 0,
+            m: 0,
+            taps: &[],
+            panel: self.w.matrix.panel(panel),
+            start: Start::Bias(self.w.matrix.bias[panel * PANEL..].as_ptr()),
+            c,
+            ldc,
+            columns: 0,
+            relu: self.act == Act::Relu,
+            residuals: &[],
+        }
+    }
+
+    /// Where a panel's results of an output pixel go, and how many columns they have.
+    ///
+    /// # Safety
+    /// The pixel is within the output.
+    unsafe fn output(&self, band: &Band<'_>, panel: usize, y: usize, x: usize) -> (*mut f32, usize) {
+        let (level, column) = (band.level, panel * PANEL);
+        let pixel = (band.image * level.oh + y) * level.ow + x;
+        // SAFETY: the caller's contract.
+        let p = unsafe { level.out.get().add(pixel * level.out_stride + column) };
+        (p, PANEL.min(self.w.matrix.n_out - column))
     }
 }
 

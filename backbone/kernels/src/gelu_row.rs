@@ -6,14 +6,6 @@ use crate::epilogue::RowBlock;
 use crate::simd::{Simd, math, per_isa};
 
 per_isa! {
-    /// `p[i] = gelu(p[i])` for `i` in `0..n`.
-    ///
-    /// # Safety
-    /// `p` points to `n` readable and writable floats.
-    pub(crate) fn gelu_in_place(p: *mut f32, n: usize) = gelu_body;
-}
-
-per_isa! {
     /// GELU of a block of rows.
     ///
     /// # Safety
@@ -75,8 +67,9 @@ mod tests {
         for isa in Isa::available() {
             for n in [0, 1, 3, 63, 64, 65, x.len()] {
                 let mut y = x.clone();
+                let block = RowBlock { p: y.as_mut_ptr(), stride: n, m: 1, columns: n };
                 // SAFETY: n is at most the length of y.
-                unsafe { gelu_in_place(isa)(y.as_mut_ptr(), n) };
+                unsafe { gelu_rows(isa)(&block) };
                 for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
                     let want = if i < n { crate::reference::act::gelu(f64::from(x)) as f32 } else { x };
                     let tolerance = 1e-6 * want.abs().max(1.0);

@@ -10,19 +10,17 @@ pub mod buffer;
 pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
-#[allow(dead_code)] // until the fast kernels land
 mod gelu_row;
 pub mod gemm;
 pub mod inverted_residual;
 pub mod isa;
 pub mod map;
 pub mod nms;
-#[allow(dead_code)] // until the fast kernels land
 mod par;
 pub mod peak;
 pub mod reference;
 pub mod resample;
 pub mod scratch;
-#[allow(dead_code)] // until the fast kernels land
+#[allow(dead_code)] // until the exponential lands
 mod simd;
 pub mod winograd;

@@ -1,7 +1,6 @@
 //! Depthwise convolution: every channel has its own small kernel. Stride 1, "same" zero padding, odd sides.
 
 mod packed;
-#[allow(dead_code)] // until the fused inverted residual lands
 pub(crate) mod row;
 
 pub use packed::PackedDepthwise;

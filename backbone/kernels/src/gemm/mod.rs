@@ -68,10 +68,6 @@ impl PackedMatrix {
     pub(crate) fn panel(&self, panel: usize) -> *const f32 {
         self.panels[panel * self.k * PANEL..].as_ptr()
     }
-
-    pub(crate) fn get(&self, column: usize, i: usize) -> f32 {
-        self.panels[(column / PANEL * self.k + i) * PANEL + column % PANEL]
-    }
 }
 
 /// 1×1 convolution with the fastest instruction set: `out = epilogue(x · Wᵀ + bias)`.

@@ -1,0 +1,206 @@
+//! The transforms of F(4×4, 3×3), for the interpolation points 0, ±1, ±2 and infinity (Lavin and Gray, arXiv 1509.09308).
+//!
+//! With 6×6 input pixels d, the kernel g and matrices B, G and A: `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A` are 4×4 results.
+
+#![allow(clippy::needless_range_loop)] // columns of arrays, and closures would not inherit the target feature
+
+use crate::simd::{Simd, per_isa};
+
+/// Pixels of a tile and its border, in one direction.
+pub(super) const SIDE: usize = 6;
+/// Products per tile and pair of channels.
+pub(super) const POINTS: usize = SIDE * SIDE;
+/// Results of a tile, in one direction.
+pub(super) const OUT: usize = 4;
+
+/// G: from a kernel to its values at the points.
+const KERNEL: [[f64; 3]; SIDE] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// `G g Gᵀ` of a 3×3 kernel, in f64 (done once, when weights are packed).
+pub(super) fn kernel(g: &[f32]) -> [f32; POINTS] {
+    let mut half = [[0.0; 3]; SIDE];
+    for (row, factors) in half.iter_mut().zip(KERNEL) {
+        for (x, value) in row.iter_mut().enumerate() {
+            *value = (0..3).map(|y| factors[y] * f64::from(g[y * 3 + x])).sum();
+        }
+    }
+    std::array::from_fn(|point| {
+        let (row, factors) = (half[point / SIDE], KERNEL[point % SIDE]);
+        (0..3).map(|x| row[x] * factors[x]).sum::<f64>() as f32
+    })
+}
+
+/// One tile of input pixels. Pixels outside of the map point to zeros.
+pub(super) struct InputTile {
+    pub(super) pixels: [*const f32; POINTS],
+    /// Channels of a pixel.
+    pub(super) c: usize,
+    /// The values at point `i` go to `to + i · slab`, filled up with zeros to a multiple of 16 channels.
+    pub(super) to: *mut f32,
+    pub(super) slab: usize,
+}
+
+per_isa! {
+    /// `Bᵀ d B` of every channel.
+    ///
+    /// # Safety
+    /// Every pixel points to `c` floats, and each of the 36 slabs has room for `c` rounded up to 16.
+    pub(super) fn input(tile: &InputTile) = input_body;
+}
+
+#[inline(always)]
+unsafe fn input_body<S: Simd>(s: S, tile: &InputTile) {
+    let mut c = 0;
+    // SAFETY: the caller vouches for `c` channels of every pixel and for whole vectors behind `to`.
+    unsafe {
+        while c + S::LANES <= tile.c {
+            input_lanes::<S, true>(s, tile, c);
+            c += S::LANES;
+        }
+        if c < tile.c {
+            input_lanes::<S, false>(s, tile, c);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn input_lanes<S: Simd, const FULL: bool>(s: S, tile: &InputTile, c: usize) {
+    let mut d = [[s.zero(); SIDE]; SIDE];
+    // SAFETY: as in `input_body`; the last vector loads only the channels that exist.
+    unsafe {
+        for (row, pixels) in d.iter_mut().zip(tile.pixels.chunks_exact(SIDE)) {
+            let mut values = [s.zero(); SIDE];
+            for (value, pixel) in values.iter_mut().zip(pixels) {
+                let p = pixel.add(c);
+                *value = if FULL { s.load(p) } else { s.load_first(p, tile.c - c) };
+            }
+            *row = input_line(s, values);
+        }
+        for x in 0..SIDE {
+            let column = input_line(s, [d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]]);
+            for (y, value) in column.into_iter().enumerate() {
+                s.store(tile.to.add((y * SIDE + x) * tile.slab + c), value);
+            }
+        }
+    }
+}
+
+/// Bᵀ times six values.
+#[inline(always)]
+fn input_line<S: Simd>(s: S, d: [S::V; SIDE]) -> [S::V; SIDE] {
+    let (two, four) = (s.splat(2.0), s.splat(4.0));
+    let (minus_four, minus_five) = (s.splat(-4.0), s.splat(-5.0));
+    let even = s.fma(minus_four, d[2], d[4]);
+    let odd = s.fma(minus_four, d[1], d[3]);
+    let even_far = s.sub(d[4], d[2]);
+    let odd_far = s.mul(two, s.sub(d[3], d[1]));
+    [
+        s.fma(four, d[0], s.fma(minus_five, d[2], d[4])),
+        s.add(even, odd),
+        s.sub(even, odd),
+        s.add(even_far, odd_far),
+        s.sub(even_far, odd_far),
+        s.fma(four, d[1], s.fma(minus_five, d[3], d[5])),
+    ]
+}
+
+/// One tile of results. Pixels outside of the map point to a row that nobody reads.
+pub(super) struct OutputTile {
+    /// The products at point `i` start at `from + i · slab`.
+    pub(super) from: *const f32,
+    pub(super) slab: usize,
+    /// One per channel.
+    pub(super) bias: *const f32,
+    pub(super) relu: bool,
+    pub(super) pixels: [*mut f32; OUT * OUT],
+    /// Channels of a pixel.
+    pub(super) c: usize,
+}
+
+per_isa! {
+    /// `relu?(Aᵀ m A + bias)` of every channel.
+    ///
+    /// # Safety
+    /// Every pixel points to `c` writable floats; `bias` and each of the 36 slabs hold `c`.
+    pub(super) fn output(tile: &OutputTile) = output_body;
+}
+
+#[inline(always)]
+unsafe fn output_body<S: Simd>(s: S, tile: &OutputTile) {
+    let mut c = 0;
+    // SAFETY: the caller vouches for `c` channels everywhere.
+    unsafe {
+        while c + S::LANES <= tile.c {
+            output_lanes::<S, true>(s, tile, c);
+            c += S::LANES;
+        }
+        if c < tile.c {
+            output_lanes::<S, false>(s, tile, c);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn output_lanes<S: Simd, const FULL: bool>(s: S, tile: &OutputTile, c: usize) {
+    let lanes = tile.c - c;
+    let mut rows = [[s.zero(); OUT]; SIDE];
+    // SAFETY: as in `output_body`; the last vector touches only the channels that exist.
+    unsafe {
+        for (y, row) in rows.iter_mut().enumerate() {
+            let mut values = [s.zero(); SIDE];
+            for (x, value) in values.iter_mut().enumerate() {
+                let p = tile.from.add((y * SIDE + x) * tile.slab + c);
+                *value = if FULL { s.load(p) } else { s.load_first(p, lanes) };
+            }
+            *row = output_line(s, values);
+        }
+        let bias = if FULL { s.load(tile.bias.add(c)) } else { s.load_first(tile.bias.add(c), lanes) };
+        // Without ReLU the lower bound is one that no number is below.
+        let least = s.splat(if tile.relu { 0.0 } else { f32::NEG_INFINITY });
+        for x in 0..OUT {
+            let column =
+                output_line(s, [rows[0][x], rows[1][x], rows[2][x], rows[3][x], rows[4][x], rows[5][x]]);
+            for (y, value) in column.into_iter().enumerate() {
+                let value = s.max(least, s.add(value, bias)); // in this order a NaN stays one
+                let p = tile.pixels[y * OUT + x].add(c);
+                if FULL { s.store(p, value) } else { s.store_first(p, value, lanes) }
+            }
+        }
+    }
+}
+
+/// Aᵀ times six values.
+#[inline(always)]
+fn output_line<S: Simd>(s: S, m: [S::V; SIDE]) -> [S::V; OUT] {
+    let (near, near_odd) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+    let (far, far_odd) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    [
+        s.add(m[0], s.add(near, far)),
+        s.fma(s.splat(2.0), far_odd, near_odd),
+        s.fma(s.splat(4.0), far, near),
+        s.add(m[5], s.fma(s.splat(8.0), far_odd, near_odd)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_of_one_tap_transforms_to_the_outer_product_of_its_columns() {
+        let mut g = [0.0; 9];
+        g[2 * 3 + 1] = 24.0; // third row, second column
+        let u = kernel(&g);
+        for (i, value) in u.into_iter().enumerate() {
+            let want = 24.0 * KERNEL[i / SIDE][2] * KERNEL[i % SIDE][1];
+            assert!((f64::from(value) - want).abs() < 1e-6);
+        }
+    }
+}

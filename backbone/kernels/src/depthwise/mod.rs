@@ -1,5 +1,6 @@
 //! Depthwise convolution: every channel has its own small kernel. Stride 1, "same" zero padding, odd sides.
 
+mod band;
 mod packed;
 pub(crate) mod row;
 
@@ -7,6 +8,8 @@ pub use packed::PackedDepthwise;
 
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
+use crate::par;
+use band::{Band, bands};
 
 /// One depthwise convolution of several that run in one parallel region ([`depthwise_many`]).
 #[derive(Debug)]
@@ -53,10 +56,10 @@ pub fn depthwise_many(jobs: &mut [DepthwiseJob<'_>]) {
 /// When a shape does not fit, or the processor lacks the instruction set.
 pub fn depthwise_many_with(isa: Isa, jobs: &mut [DepthwiseJob<'_>]) {
     isa.assert_available();
-    for job in jobs.iter_mut() {
-        check(job);
-        plain(job);
-    }
+    jobs.iter().for_each(check);
+    let bands: Vec<Band<'_>> = jobs.iter_mut().flat_map(|job| bands(isa, job)).collect();
+    let work = bands.iter().map(|band| band.work()).sum();
+    par::for_each(bands.len(), work, |i| bands[i].run());
 }
 
 /// Panics unless the shapes fit: the check that the pointer arithmetic of the kernels rests on.
@@ -65,20 +68,4 @@ fn check(job: &DepthwiseJob<'_>) {
     job.out.check();
     assert_eq!(job.x.c, job.w.c, "channels of a depthwise convolution");
     assert_eq!(job.out.shape(), job.x.shape(), "output of a depthwise convolution");
-}
-
-fn plain(job: &mut DepthwiseJob<'_>) {
-    let [n, h, w, c] = job.x.shape();
-    let (pad_h, pad_w) = (job.w.kh / 2, job.w.kw / 2);
-    for (image, y, px) in (0..n * h * w).map(|p| (p / (h * w), p / w % h, p % w)) {
-        let out = job.out.pixel_mut((image * h + y) * w + px);
-        out.copy_from_slice(&job.w.bias[..c]);
-        for row in job.w.rows.iter().filter(|r| (pad_h..pad_h + h).contains(&(y + r.ky))) {
-            for i in (0..row.len).filter(|i| (pad_w..pad_w + w).contains(&(px + row.kx + i))) {
-                let v = job.x.pixel((image * h + y + row.ky - pad_h) * w + px + row.kx + i - pad_w);
-                let weights = &job.w.weights[(row.tap + i) * job.w.padded_c()..];
-                out.iter_mut().zip(v).zip(weights).for_each(|((o, v), w)| *o += v * w);
-            }
-        }
-    }
 }

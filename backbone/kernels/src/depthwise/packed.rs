@@ -1,19 +1,7 @@
 //! Depthwise weights, packed so that the channels of a tap follow each other.
 
+use super::band::{MAX_HEIGHT, MAX_WIDTH};
 use crate::buffer::{AlignedVec, LINE};
-
-/// The taps of one kernel row: columns `first..first + len` of the kernel have weights.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TapRow {
-    /// Kernel row.
-    pub(crate) ky: usize,
-    /// First kernel column with a weight.
-    pub(crate) kx: usize,
-    /// Taps in this row.
-    pub(crate) len: usize,
-    /// Index of the first tap in the packed weights.
-    pub(crate) tap: usize,
-}
 
 /// Weights of a depthwise convolution with stride 1 and "same" zero padding (`kh/2`, `kw/2`).
 ///
@@ -24,8 +12,9 @@ pub struct PackedDepthwise {
     pub(crate) c: usize,
     pub(crate) kh: usize,
     pub(crate) kw: usize,
-    /// The kernel rows that have taps, ascending; not every column need have one (a cross).
-    pub(crate) rows: Vec<TapRow>,
+    /// Only the centre row and the centre column have taps: the row's come first, then those of the column, without the centre.
+    pub(crate) cross: bool,
+    /// `[kh · kw]` taps (a cross: `kw + kh − 1`) of [`PackedDepthwise::padded_c`] floats.
     pub(crate) weights: AlignedVec,
     pub(crate) bias: AlignedVec,
 }
@@ -34,12 +23,12 @@ impl PackedDepthwise {
     /// Packs `w`, `[c][kh][kw]` (the layout of PyTorch). No bias means zeros.
     ///
     /// # Panics
-    /// When the lengths do not fit or a side of the kernel is even ("same" padding would be lopsided).
+    /// When the lengths do not fit, a side of the kernel is even ("same" padding would be lopsided), or the kernel is larger
+    /// than 31×11 (height × width).
     pub fn pack(w: &[f32], c: usize, kh: usize, kw: usize, bias: Option<&[f32]>) -> PackedDepthwise {
         assert!(kh % 2 == 1 && kw % 2 == 1, "a depthwise kernel of {kh}×{kw}: the sides must be odd");
         assert_eq!(w.len(), c * kh * kw, "weights of a [{c}][{kh}][{kw}] depthwise convolution");
-        let rows = (0..kh).map(|ky| TapRow { ky, kx: 0, len: kw, tap: ky * kw }).collect();
-        let mut packed = PackedDepthwise::empty(c, (kh, kw), rows, bias);
+        let mut packed = PackedDepthwise::empty(c, (kh, kw), false, bias);
         let padded = packed.padded_c();
         for ch in 0..c {
             for tap in 0..kh * kw {
@@ -62,24 +51,20 @@ impl PackedDepthwise {
         row_bias: Option<&[f32]>,
         c: usize,
     ) -> PackedDepthwise {
-        let k = column.len() / c.max(1);
-        assert!(k % 2 == 1 || c == 0, "a cross of length {k}: it must be odd");
+        let k = if c == 0 { 1 } else { column.len() / c };
+        assert!(k % 2 == 1, "a cross of length {k}: it must be odd");
         assert_eq!((column.len(), row.len()), (c * k, c * k), "both weights of a cross of {c} channels");
         let bias: Vec<f32> =
             (0..c).map(|ch| column_bias.map_or(0.0, |b| b[ch]) + row_bias.map_or(0.0, |b| b[ch])).collect();
-        let half = k / 2;
-        let arm = |ky| TapRow { ky, kx: half, len: 1, tap: if ky < half { ky } else { ky + k - 1 } };
-        let centre = TapRow { ky: half, kx: 0, len: k, tap: half };
-        let rows = (0..k).map(|ky| if ky == half { centre } else { arm(ky) }).collect::<Vec<_>>();
-        let mut packed = PackedDepthwise::empty(c, (k, k), rows.clone(), Some(&bias));
+        let mut packed = PackedDepthwise::empty(c, (k, k), true, Some(&bias));
         let padded = packed.padded_c();
         for ch in 0..c {
-            for r in &rows {
-                for i in 0..r.len {
-                    let from_row = if r.ky == half { row[ch * k + i] } else { 0.0 };
-                    let from_column = if r.kx + i == half { column[ch * k + r.ky] } else { 0.0 };
-                    packed.weights[(r.tap + i) * padded + ch] = from_row + from_column;
-                }
+            for i in 0..k {
+                packed.weights[i * padded + ch] = row[ch * k + i];
+            }
+            packed.weights[k / 2 * padded + ch] += column[ch * k + k / 2];
+            for (tap, ky) in (0..k).filter(|&ky| ky != k / 2).enumerate() {
+                packed.weights[(k + tap) * padded + ch] = column[ch * k + ky];
             }
         }
         packed.fill_tail();
@@ -96,14 +81,24 @@ impl PackedDepthwise {
         self.c.div_ceil(LINE) * LINE
     }
 
-    fn empty(c: usize, (kh, kw): (usize, usize), rows: Vec<TapRow>, bias: Option<&[f32]>) -> PackedDepthwise {
+    /// Multiply-adds per pixel and channel.
+    pub(crate) fn taps(&self) -> usize {
+        if self.cross { self.kh + self.kw - 1 } else { self.kh * self.kw }
+    }
+
+    fn empty(c: usize, (kh, kw): (usize, usize), cross: bool, bias: Option<&[f32]>) -> PackedDepthwise {
+        assert!(
+            kh <= MAX_HEIGHT && kw <= MAX_WIDTH,
+            "a depthwise kernel of {kh}×{kw}; at most {MAX_HEIGHT}×{MAX_WIDTH}"
+        );
         let padded = c.div_ceil(LINE) * LINE;
-        let taps: usize = rows.iter().map(|r| r.len).sum();
         let bias = bias.map_or(AlignedVec::zeros(padded), |b| {
             assert_eq!(b.len(), c, "one bias per channel");
             AlignedVec::padded(b, padded)
         });
-        PackedDepthwise { c, kh, kw, rows, weights: AlignedVec::zeros(taps * padded), bias }
+        let mut packed = PackedDepthwise { c, kh, kw, cross, weights: AlignedVec::default(), bias };
+        packed.weights = AlignedVec::zeros(packed.taps() * padded);
+        packed
     }
 
     /// Repeats a last half line of channels in the other half.

@@ -81,6 +81,17 @@ pub(crate) trait Simd: Copy {
     /// `p` points to `n` writable floats, and `n ≤ LANES`.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
 
+    /// Half of the lanes from `lo`, the others from `hi`.
+    ///
+    /// # Safety
+    /// Both point to `LANES / 2` readable floats.
+    unsafe fn load_halves(self, lo: *const f32, hi: *const f32) -> Self::V;
+    /// The lower half of the lanes to `lo`, the upper to `hi`.
+    ///
+    /// # Safety
+    /// Both point to `LANES / 2` writable floats.
+    unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: Self::V);
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::V {
@@ -178,6 +189,9 @@ mod tests {
                     s.store(o.add(16 * i), v);
                 }
                 s.store_first(o.add(16 * 11), y, 3);
+                let half = S::LANES / 2;
+                s.store(o.add(16 * 12), s.load_halves(a.add(at + half), b.add(at)));
+                s.store_halves(o.add(16 * 13 + half), o.add(16 * 13), x);
             }
         }
     }
@@ -187,7 +201,7 @@ mod tests {
         let a: Vec<f32> = (0..16).map(|i| i as f32 * 1.25 - 9.5).collect();
         let b: Vec<f32> = (0..16).map(|i| 3.5 - i as f32).collect();
         for isa in Isa::available() {
-            let mut out = vec![-7.0f32; 16 * 12];
+            let mut out = vec![-7.0f32; 16 * 14];
             // SAFETY: the slices are as long as `exercise_body` wants them.
             unsafe { exercise(isa)(a.as_ptr(), b.as_ptr(), out.as_mut_ptr()) };
             let lanes = match isa {
@@ -195,6 +209,7 @@ mod tests {
                 Isa::Avx2 => 8,
                 _ => 4,
             };
+            let half = lanes / 2;
             for i in 0..16 {
                 let (x, y) = (a[i], b[i]);
                 let expected = [
@@ -210,6 +225,8 @@ mod tests {
                     f32::from(u8::from(x > y)),
                     if i % lanes < 3 { x } else { 0.0 },
                     if i % lanes < 3 { y } else { -7.0 },
+                    if i % lanes < half { a[i + half] } else { b[i - half] },
+                    if i % lanes < half { a[i + half] } else { a[i - half] },
                 ];
                 for (op, want) in expected.into_iter().enumerate() {
                     let got = out[16 * op + i];

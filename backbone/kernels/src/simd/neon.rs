@@ -94,4 +94,19 @@ impl Simd for Neon {
             unsafe { *p.add(i) = lane };
         }
     }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, lo: *const f32, hi: *const f32) -> float32x4_t {
+        // SAFETY: the caller vouches for 2 floats twice.
+        unsafe { vcombine_f32(vld1_f32(lo), vld1_f32(hi)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: float32x4_t) {
+        // SAFETY: the caller vouches for 2 floats twice.
+        unsafe {
+            vst1_f32(lo, vget_low_f32(v));
+            vst1_f32(hi, vget_high_f32(v));
+        }
+    }
 }

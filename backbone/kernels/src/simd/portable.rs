@@ -86,4 +86,19 @@ impl Simd for Portable {
             unsafe { *p.add(i) = lane };
         }
     }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, lo: *const f32, hi: *const f32) -> F32x4 {
+        // SAFETY: the caller vouches for 2 floats twice.
+        unsafe { F32x4([*lo, *lo.add(1), *hi, *hi.add(1)]) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: F32x4) {
+        // SAFETY: the caller vouches for 2 floats twice.
+        unsafe {
+            lo.cast::<[f32; 2]>().write([v.0[0], v.0[1]]);
+            hi.cast::<[f32; 2]>().write([v.0[2], v.0[3]]);
+        }
+    }
 }

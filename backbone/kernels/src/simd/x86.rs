@@ -107,6 +107,21 @@ impl Simd for Avx2 {
         // SAFETY: the caller vouches for n ≤ 8 floats; masked lanes are not written.
         unsafe { _mm256_maskstore_ps(p, first_lanes(n), v) }
     }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, lo: *const f32, hi: *const f32) -> __m256 {
+        // SAFETY: the caller vouches for 4 floats twice.
+        unsafe { _mm256_set_m128(_mm_loadu_ps(hi), _mm_loadu_ps(lo)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: __m256) {
+        // SAFETY: the caller vouches for 4 floats twice.
+        unsafe {
+            _mm_storeu_ps(lo, _mm256_castps256_ps128(v));
+            _mm_storeu_ps(hi, _mm256_extractf128_ps::<1>(v));
+        }
+    }
 }
 
 /// The first `n ≤ 16` lanes.
@@ -164,5 +179,20 @@ impl Simd for Avx512 {
     unsafe fn store_first(self, p: *mut f32, v: __m512, n: usize) {
         // SAFETY: the caller vouches for n ≤ 16 floats; masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(p, first_bits(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, lo: *const f32, hi: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 8 floats twice.
+        unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(lo)), _mm256_loadu_ps(hi)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: __m512) {
+        // SAFETY: the caller vouches for 8 floats twice.
+        unsafe {
+            _mm256_storeu_ps(lo, _mm512_castps512_ps256(v));
+            _mm256_storeu_ps(hi, _mm512_extractf32x8_ps::<1>(v));
+        }
     }
 }

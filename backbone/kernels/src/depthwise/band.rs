@@ -1,0 +1,143 @@
+//! The unit of parallel work: some output rows of one picture of one job.
+
+use std::ops::Range;
+
+use super::row::{Arms, Row, cross_row, cross_row_of_8, depthwise_row, depthwise_row_of_8};
+use super::{DepthwiseJob, PackedDepthwise};
+use crate::isa::Isa;
+use crate::map::Map;
+use crate::par::SharedMut;
+
+/// Multiply-adds of a band: some 20 µs with AVX-512, and enough rows that most inputs are read from the level 1 or 2 cache.
+const BAND_WORK: usize = 1 << 20;
+
+/// The row kernel of a weight's shape on an instruction set.
+#[derive(Clone, Copy)]
+enum Kernel {
+    Row(unsafe fn(&Row)),
+    Cross(unsafe fn(&Row, &Arms)),
+}
+
+/// Some rows of one picture of one job.
+pub(super) struct Band<'a> {
+    x: Map<'a>,
+    w: &'a PackedDepthwise,
+    kernel: Kernel,
+    out: SharedMut,
+    out_stride: usize,
+    image: usize,
+    rows: Range<usize>,
+}
+
+/// Cuts a job, whose shapes have been checked, into bands. How finely does not change the result.
+pub(super) fn bands<'a>(isa: Isa, job: &'a mut DepthwiseJob<'_>) -> impl Iterator<Item = Band<'a>> {
+    let (x, w, out_stride) = (job.x, job.w, job.out.stride);
+    let kernel = kernel(isa, w);
+    let out = SharedMut::new(job.out.data);
+    let height = (BAND_WORK / (x.w * x.c * w.taps()).max(1)).clamp(1, x.h.max(1));
+    let images = if x.w * x.c == 0 { 0 } else { x.n };
+    (0..images).flat_map(move |image| {
+        (0..x.h).step_by(height).map(move |y| Band {
+            x,
+            w,
+            kernel,
+            out,
+            out_stride,
+            image,
+            rows: y..(y + height).min(x.h),
+        })
+    })
+}
+
+/// The kernel for the width of these weights.
+fn kernel(isa: Isa, w: &PackedDepthwise) -> Kernel {
+    macro_rules! of_width {
+        ($variant:ident, $any:ident, $of_8:ident) => {
+            Kernel::$variant(match (w.c == 8, w.kw) {
+                (false, 1) => $any::<1>(isa),
+                (false, 3) => $any::<3>(isa),
+                (false, 5) => $any::<5>(isa),
+                (false, 7) => $any::<7>(isa),
+                (false, 9) => $any::<9>(isa),
+                (false, 11) => $any::<11>(isa),
+                (true, 1) => $of_8::<1>(isa),
+                (true, 3) => $of_8::<3>(isa),
+                (true, 5) => $of_8::<5>(isa),
+                (true, 7) => $of_8::<7>(isa),
+                (true, 9) => $of_8::<9>(isa),
+                (true, 11) => $of_8::<11>(isa),
+                _ => unreachable!("packing refuses kernels wider than {MAX_WIDTH}"),
+            })
+        };
+    }
+    if w.cross {
+        of_width!(Cross, cross_row, cross_row_of_8)
+    } else {
+        of_width!(Row, depthwise_row, depthwise_row_of_8)
+    }
+}
+
+/// The widest kernel that has a row kernel.
+pub(super) const MAX_WIDTH: usize = 11;
+
+/// The highest kernel: the input rows of an output row are listed on the stack.
+pub(super) const MAX_HEIGHT: usize = 31;
+
+impl Band<'_> {
+    /// Multiply-adds.
+    pub(super) fn work(&self) -> usize {
+        self.rows.len() * self.x.w * self.x.c * self.w.taps()
+    }
+
+    /// Computes the rows.
+    pub(super) fn run(&self) {
+        for y in self.rows.clone() {
+            self.row(y);
+        }
+    }
+
+    fn row(&self, y: usize) {
+        let (x, w) = (&self.x, self.w);
+        let pad = w.kh / 2;
+        let inside = pad.saturating_sub(y)..w.kh.min(x.h + pad - y); // kernel rows within the map
+        let mut inputs = [std::ptr::null(); MAX_HEIGHT];
+        let mut count = 0;
+        for ky in inside.clone().filter(|&ky| !w.cross || ky != pad) {
+            inputs[count] = self.input(y + ky - pad);
+            count += 1;
+        }
+        let centre = [self.input(y)];
+        let (main, first_tap) =
+            if w.cross { (&centre[..], 0) } else { (&inputs[..count], inside.start * w.kw) };
+        let p = (self.image * x.h + y) * x.w;
+        let row = Row {
+            inputs: main.as_ptr(),
+            kh: main.len(),
+            x_stride: x.stride,
+            w: x.w,
+            c: x.c,
+            weights: w.weights[first_tap * w.padded_c()..].as_ptr(),
+            w_stride: w.padded_c(),
+            bias: w.bias.as_ptr(),
+            // SAFETY: `check` made sure that the output holds this pixel.
+            out: unsafe { self.out.get().add(p * self.out_stride) },
+            out_stride: self.out_stride,
+        };
+        // SAFETY: `check` made sure that input and output hold all rows, `inside` are kernel rows within the map, the packed weights have
+        // all taps (8 channels twice), `kernel` fits their width, the input is borrowed for reading while the output is borrowed mutably, and no two bands share an output row.
+        unsafe {
+            match self.kernel {
+                Kernel::Row(run) => run(&row),
+                Kernel::Cross(run) => {
+                    let weights = w.weights[(w.kw + inside.start) * w.padded_c()..].as_ptr();
+                    run(&row, &Arms { inputs: inputs.as_ptr(), count, weights });
+                }
+            }
+        }
+    }
+
+    /// The first pixel of an input row.
+    fn input(&self, y: usize) -> *const f32 {
+        self.x.data[(self.image * self.x.h + y) * self.x.w * self.x.stride..].as_ptr()
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::row::{Arms, Row, cross_row, cross_row_of_8, depthwise_row, depthwise_row_of_8};
+use super::row::{Arms, MAX_WIDTH, Row, cross_row, depthwise_row};
 use super::{DepthwiseJob, PackedDepthwise};
+use crate::buffer::LINE;
 use crate::isa::Isa;
 use crate::map::Map;
 use crate::par::SharedMut;
@@ -51,34 +52,20 @@ pub(super) fn bands<'a>(isa: Isa, job: &'a mut DepthwiseJob<'_>) -> impl Iterato
 
 /// The kernel for the width of these weights.
 fn kernel(isa: Isa, w: &PackedDepthwise) -> Kernel {
-    macro_rules! of_width {
-        ($variant:ident, $any:ident, $of_8:ident) => {
-            Kernel::$variant(match (w.c == 8, w.kw) {
-                (false, 1) => $any::<1>(isa),
-                (false, 3) => $any::<3>(isa),
-                (false, 5) => $any::<5>(isa),
-                (false, 7) => $any::<7>(isa),
-                (false, 9) => $any::<9>(isa),
-                (false, 11) => $any::<11>(isa),
-                (true, 1) => $of_8::<1>(isa),
-                (true, 3) => $of_8::<3>(isa),
-                (true, 5) => $of_8::<5>(isa),
-                (true, 7) => $of_8::<7>(isa),
-                (true, 9) => $of_8::<9>(isa),
-                (true, 11) => $of_8::<11>(isa),
-                _ => unreachable!("packing refuses kernels wider than {MAX_WIDTH}"),
-            })
-        };
-    }
-    if w.cross {
-        of_width!(Cross, cross_row, cross_row_of_8)
-    } else {
-        of_width!(Row, depthwise_row, depthwise_row_of_8)
+    match (w.cross, w.kw) {
+        (true, _) => Kernel::Cross(cross_row::<MAX_WIDTH>(isa)),
+        (_, 1) => Kernel::Row(depthwise_row::<1>(isa)),
+        (_, 3) => Kernel::Row(depthwise_row::<3>(isa)),
+        (_, 5) => Kernel::Row(depthwise_row::<5>(isa)),
+        (_, 7) => Kernel::Row(depthwise_row::<7>(isa)),
+        _ => Kernel::Row(depthwise_row::<MAX_WIDTH>(isa)),
     }
 }
 
-/// The widest kernel that has a row kernel.
-pub(super) const MAX_WIDTH: usize = 11;
+/// The width to which a kernel is filled up with zero taps, so that a few row kernels serve all.
+pub(super) fn packed_width(kw: usize, cross: bool) -> usize {
+    if kw > 7 || cross { MAX_WIDTH } else { kw }
+}
 
 /// The highest kernel: the input rows of an output row are listed on the stack.
 pub(super) const MAX_HEIGHT: usize = 31;
@@ -122,6 +109,7 @@ impl Band<'_> {
             // SAFETY: `check` made sure that the output holds this pixel.
             out: unsafe { self.out.get().add(p * self.out_stride) },
             out_stride: self.out_stride,
+            doubled: w.c == LINE / 2,
         };
         // SAFETY: `check` made sure that input and output hold all rows, `inside` are kernel rows within the map, the packed weights have
         // all taps (8 channels twice), `kernel` fits their width, the input is borrowed for reading while the output is borrowed mutably, and no two bands share an output row.

@@ -1,6 +1,7 @@
 //! Depthwise weights, packed so that the channels of a tap follow each other.
 
-use super::band::{MAX_HEIGHT, MAX_WIDTH};
+use super::band::{MAX_HEIGHT, packed_width};
+use super::row::MAX_WIDTH;
 use crate::buffer::{AlignedVec, LINE};
 
 /// Weights of a depthwise convolution with stride 1 and "same" zero padding (`kh/2`, `kw/2`).
@@ -11,6 +12,7 @@ use crate::buffer::{AlignedVec, LINE};
 pub struct PackedDepthwise {
     pub(crate) c: usize,
     pub(crate) kh: usize,
+    /// Odd kernels between the widths that have a row kernel are filled up with zero taps.
     pub(crate) kw: usize,
     /// Only the centre row and the centre column have taps: the row's come first, then those of the column, without the centre.
     pub(crate) cross: bool,
@@ -30,9 +32,11 @@ impl PackedDepthwise {
         assert_eq!(w.len(), c * kh * kw, "weights of a [{c}][{kh}][{kw}] depthwise convolution");
         let mut packed = PackedDepthwise::empty(c, (kh, kw), false, bias);
         let padded = packed.padded_c();
-        for ch in 0..c {
-            for tap in 0..kh * kw {
-                packed.weights[tap * padded + ch] = w[ch * kh * kw + tap];
+        let margin = (packed.kw - kw) / 2;
+        for (ch, of_channel) in w.chunks_exact(kh * kw).enumerate() {
+            for (tap, &value) in of_channel.iter().enumerate() {
+                let tap = tap / kw * packed.kw + margin + tap % kw;
+                packed.weights[tap * padded + ch] = value;
             }
         }
         packed.fill_tail();
@@ -51,20 +55,21 @@ impl PackedDepthwise {
         row_bias: Option<&[f32]>,
         c: usize,
     ) -> PackedDepthwise {
-        let k = if c == 0 { 1 } else { column.len() / c };
+        let k = column.len().checked_div(c).unwrap_or(1);
         assert!(k % 2 == 1, "a cross of length {k}: it must be odd");
         assert_eq!((column.len(), row.len()), (c * k, c * k), "both weights of a cross of {c} channels");
         let bias: Vec<f32> =
             (0..c).map(|ch| column_bias.map_or(0.0, |b| b[ch]) + row_bias.map_or(0.0, |b| b[ch])).collect();
         let mut packed = PackedDepthwise::empty(c, (k, k), true, Some(&bias));
         let padded = packed.padded_c();
+        let margin = (packed.kw - k) / 2;
         for ch in 0..c {
             for i in 0..k {
-                packed.weights[i * padded + ch] = row[ch * k + i];
+                packed.weights[(margin + i) * padded + ch] = row[ch * k + i];
             }
-            packed.weights[k / 2 * padded + ch] += column[ch * k + k / 2];
+            packed.weights[packed.kw / 2 * padded + ch] += column[ch * k + k / 2];
             for (tap, ky) in (0..k).filter(|&ky| ky != k / 2).enumerate() {
-                packed.weights[(k + tap) * padded + ch] = column[ch * k + ky];
+                packed.weights[(packed.kw + tap) * padded + ch] = column[ch * k + ky];
             }
         }
         packed.fill_tail();
@@ -91,6 +96,7 @@ impl PackedDepthwise {
             kh <= MAX_HEIGHT && kw <= MAX_WIDTH,
             "a depthwise kernel of {kh}×{kw}; at most {MAX_HEIGHT}×{MAX_WIDTH}"
         );
+        let kw = packed_width(kw, cross);
         let padded = c.div_ceil(LINE) * LINE;
         let bias = bias.map_or(AlignedVec::zeros(padded), |b| {
             assert_eq!(b.len(), c, "one bias per channel");

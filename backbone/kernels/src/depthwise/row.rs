@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) out: *mut f32,
     /// Floats from one output pixel to the next.
     pub(crate) out_stride: usize,
+    /// `c` is 8, and at every tap and at the bias 8 floats stand twice: two pixels may share a vector of 16 floats.
+    pub(crate) doubled: bool,
 }
 
 /// What a cross adds to its centre row: one tap in each of the rows above and below.
@@ -62,51 +64,40 @@ per_isa! {
     pub(crate) fn cross_row<const KW: usize>(row: &Row, arms: &Arms) = cross_body;
 }
 
-per_isa! {
-    /// [`depthwise_row`] for 8 channels whose weights and bias stand twice in a row: two pixels share a 16-float vector.
-    ///
-    /// # Safety
-    /// As [`depthwise_row`]; `c` is 8 and 16 floats can be read at every tap and at the bias.
-    pub(crate) fn depthwise_row_of_8<const KW: usize>(row: &Row) = row_of_8_body;
-}
-
-per_isa! {
-    /// [`cross_row`] for 8 channels; see [`depthwise_row_of_8`].
-    ///
-    /// # Safety
-    /// As [`cross_row`] and [`depthwise_row_of_8`].
-    pub(crate) fn cross_row_of_8<const KW: usize>(row: &Row, arms: &Arms) = cross_of_8_body;
-}
-
 #[inline(always)]
 unsafe fn row_body<S: Simd, const KW: usize>(s: S, row: &Row) {
     // SAFETY: the contract of the caller.
-    unsafe { strips::<S, KW, false>(s, row, &Arms::NONE) }
+    unsafe { strips::<S, KW>(s, row, &Arms::NONE) }
 }
 
 #[inline(always)]
 unsafe fn cross_body<S: Simd, const KW: usize>(s: S, row: &Row, arms: &Arms) {
     // SAFETY: the contract of the caller.
-    unsafe { strips::<S, KW, false>(s, row, arms) }
-}
-
-#[inline(always)]
-unsafe fn row_of_8_body<S: Simd, const KW: usize>(s: S, row: &Row) {
-    // SAFETY: the contract of the caller.
-    unsafe { strips::<S, KW, true>(s, row, &Arms::NONE) }
-}
-
-#[inline(always)]
-unsafe fn cross_of_8_body<S: Simd, const KW: usize>(s: S, row: &Row, arms: &Arms) {
-    // SAFETY: the contract of the caller.
-    unsafe { strips::<S, KW, true>(s, row, arms) }
+    unsafe { strips::<S, KW>(s, row, arms) }
 }
 
 /// Pixels of a strip: with the weights of a kernel row they fit 32 registers, and hide the latency of the multiply-adds.
 const STRIP: usize = 8;
 
+/// The widest kernel that [`each_input!`] has room for.
+pub(super) const MAX_WIDTH: usize = 11;
+
+/// Runs the body for each of the `STRIP + KW − 1` inputs of a strip with a constant index. Written out, because the compiler leaves a loop
+/// of this length rolled and the accumulators in memory (measured: a third of the speed).
+macro_rules! each_input {
+    ($j:ident, $kw:ident, $body:block) => {
+        each_input!(@ $j, $kw, $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17)
+    };
+    (@ $j:ident, $kw:ident, $body:block; $($n:literal)+) => {
+        $({
+            let $j: usize = $n;
+            if $j < STRIP + $kw - 1 $body
+        })+
+    };
+}
+
 #[inline(always)]
-unsafe fn strips<S: Simd, const KW: usize, const EIGHT: bool>(s: S, row: &Row, arms: &Arms) {
+unsafe fn strips<S: Simd, const KW: usize>(s: S, row: &Row, arms: &Arms) {
     let pad = KW / 2;
     // Whether all inputs of `pixels` outputs from `x` lie within the row.
     let inside = |x: usize, pixels: usize| x >= pad && x + pixels + pad <= row.w;
@@ -114,7 +105,7 @@ unsafe fn strips<S: Simd, const KW: usize, const EIGHT: bool>(s: S, row: &Row, a
     while x < row.w {
         // SAFETY: strips without checks are `inside`, the others check every pixel.
         unsafe {
-            if EIGHT && S::LANES == 16 && inside(x, 2 * STRIP) {
+            if S::LANES == 16 && row.doubled && inside(x, 2 * STRIP) {
                 double_strip::<S, KW>(s, row, arms, x);
                 x += 2 * STRIP;
                 continue;
@@ -164,13 +155,12 @@ unsafe fn strip_lanes<S: Simd, const KW: usize, const CHECK: bool, const FULL: b
             let weights = row.weights.add(ky * KW * row.w_stride + c);
             let w: [S::V; KW] = load_taps::<S, KW, FULL>(s, weights, row.w_stride, lanes);
             let input = (*row.inputs.add(ky)).add(c);
-            for j in 0..STRIP + KW - 1 {
-                if CHECK && !(x + j >= pad && x + j - pad < row.w) {
-                    continue;
+            each_input!(j, KW, {
+                if !CHECK || (x + j >= pad && x + j - pad < row.w) {
+                    let v = load::<S, FULL>(s, input.add((x + j - pad) * row.x_stride), lanes);
+                    add_to_reached(s, &mut acc, v, &w, j);
                 }
-                let v = load::<S, FULL>(s, input.add((x + j - pad) * row.x_stride), lanes);
-                add_to_reached(s, &mut acc, v, &w, j);
-            }
+            });
         }
         for a in 0..arms.count {
             let w = load::<S, FULL>(s, arms.weights.add(a * row.w_stride + c), lanes);
@@ -202,10 +192,10 @@ unsafe fn double_strip<S: Simd, const KW: usize>(s: S, row: &Row, arms: &Arms, x
             let weights = row.weights.add(ky * KW * row.w_stride);
             let w: [S::V; KW] = load_taps::<S, KW, true>(s, weights, row.w_stride, S::LANES);
             let input = (*row.inputs.add(ky)).add((x - pad) * row.x_stride);
-            for j in 0..STRIP + KW - 1 {
+            each_input!(j, KW, {
                 let at = input.add(j * row.x_stride);
                 add_to_reached(s, &mut acc, s.load_halves(at, at.add(far_in)), &w, j);
-            }
+            });
         }
         for a in 0..arms.count {
             let w = s.load(arms.weights.add(a * row.w_stride));

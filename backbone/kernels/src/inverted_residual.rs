@@ -236,6 +236,7 @@ impl Pass<'_> {
                     bias: dw.bias[chunk.hidden.start..].as_ptr(),
                     out,
                     out_stride,
+                    doubled: false,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! Depthwise weights, packed so that the channels of a tap follow each other.
 
-use super::band::{MAX_HEIGHT, packed_width};
 use super::row::MAX_WIDTH;
+use super::rows::{MAX_HEIGHT, packed_width};
 use crate::buffer::{AlignedVec, LINE};
 
 /// Weights of a depthwise convolution with stride 1 and "same" zero padding (`kh/2`, `kw/2`).

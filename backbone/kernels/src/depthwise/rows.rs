@@ -1,4 +1,4 @@
-//! The unit of parallel work: some output rows of one picture of one job.
+//! Output rows of a job: which input rows and taps each needs.
 
 use std::ops::Range;
 
@@ -9,9 +9,6 @@ use crate::isa::Isa;
 use crate::map::Map;
 use crate::par::SharedMut;
 
-/// Multiply-adds of a band: some 20 µs with AVX-512, and enough rows that most inputs are read from the level 1 or 2 cache.
-const BAND_WORK: usize = 1 << 20;
-
 /// The row kernel of a weight's shape on an instruction set.
 #[derive(Clone, Copy)]
 enum Kernel {
@@ -19,35 +16,13 @@ enum Kernel {
     Cross(unsafe fn(&Row, &Arms)),
 }
 
-/// Some rows of one picture of one job.
-pub(super) struct Band<'a> {
+/// A checked job, ready to compute any of its output rows from any thread.
+pub(super) struct Part<'a> {
     x: Map<'a>,
     w: &'a PackedDepthwise,
     kernel: Kernel,
     out: SharedMut,
     out_stride: usize,
-    image: usize,
-    rows: Range<usize>,
-}
-
-/// Cuts a job, whose shapes have been checked, into bands. How finely does not change the result.
-pub(super) fn bands<'a>(isa: Isa, job: &'a mut DepthwiseJob<'_>) -> impl Iterator<Item = Band<'a>> {
-    let (x, w, out_stride) = (job.x, job.w, job.out.stride);
-    let kernel = kernel(isa, w);
-    let out = SharedMut::new(job.out.data);
-    let height = (BAND_WORK / (x.w * x.c * w.taps()).max(1)).clamp(1, x.h.max(1));
-    let images = if x.w * x.c == 0 { 0 } else { x.n };
-    (0..images).flat_map(move |image| {
-        (0..x.h).step_by(height).map(move |y| Band {
-            x,
-            w,
-            kernel,
-            out,
-            out_stride,
-            image,
-            rows: y..(y + height).min(x.h),
-        })
-    })
 }
 
 /// The kernel for the width of these weights.
@@ -70,33 +45,51 @@ pub(super) fn packed_width(kw: usize, cross: bool) -> usize {
 /// The highest kernel: the input rows of an output row are listed on the stack.
 pub(super) const MAX_HEIGHT: usize = 31;
 
-impl Band<'_> {
-    /// Multiply-adds.
-    pub(super) fn work(&self) -> usize {
-        self.rows.len() * self.x.w * self.x.c * self.w.taps()
-    }
-
-    /// Computes the rows.
-    pub(super) fn run(&self) {
-        for y in self.rows.clone() {
-            self.row(y);
+impl<'a> Part<'a> {
+    /// Prepares a job whose shapes have been checked.
+    pub(super) fn new(isa: Isa, job: &'a mut DepthwiseJob<'_>) -> Part<'a> {
+        Part {
+            x: job.x,
+            w: job.w,
+            kernel: kernel(isa, job.w),
+            out: SharedMut::new(job.out.data),
+            out_stride: job.out.stride,
         }
     }
 
-    fn row(&self, y: usize) {
+    /// Multiply-adds of an output row.
+    pub(super) fn row_work(&self) -> usize {
+        self.x.w * self.x.c * self.w.taps()
+    }
+
+    /// Computes some output rows of a picture.
+    ///
+    /// # Safety
+    /// No other thread works on the same rows of this job.
+    pub(super) unsafe fn rows(&self, image: usize, rows: Range<usize>) {
+        if self.row_work() == 0 {
+            return;
+        }
+        for y in rows {
+            // SAFETY: the caller's promise.
+            unsafe { self.row(image, y) };
+        }
+    }
+
+    unsafe fn row(&self, image: usize, y: usize) {
         let (x, w) = (&self.x, self.w);
         let pad = w.kh / 2;
         let inside = pad.saturating_sub(y)..w.kh.min(x.h + pad - y); // kernel rows within the map
         let mut inputs = [std::ptr::null(); MAX_HEIGHT];
         let mut count = 0;
         for ky in inside.clone().filter(|&ky| !w.cross || ky != pad) {
-            inputs[count] = self.input(y + ky - pad);
+            inputs[count] = self.input(image, y + ky - pad);
             count += 1;
         }
-        let centre = [self.input(y)];
+        let centre = [self.input(image, y)];
         let (main, first_tap) =
             if w.cross { (&centre[..], 0) } else { (&inputs[..count], inside.start * w.kw) };
-        let p = (self.image * x.h + y) * x.w;
+        let p = (image * x.h + y) * x.w;
         let row = Row {
             inputs: main.as_ptr(),
             kh: main.len(),
@@ -112,7 +105,7 @@ impl Band<'_> {
             doubled: w.c == LINE / 2,
         };
         // SAFETY: `check` made sure that input and output hold all rows, `inside` are kernel rows within the map, the packed weights have
-        // all taps (8 channels twice), `kernel` fits their width, the input is borrowed for reading while the output is borrowed mutably, and no two bands share an output row.
+        // all taps (8 channels twice), `kernel` fits their width, the input is borrowed for reading while the output is borrowed mutably, and nobody else works on this output row.
         unsafe {
             match self.kernel {
                 Kernel::Row(run) => run(&row),
@@ -125,7 +118,7 @@ impl Band<'_> {
     }
 
     /// The first pixel of an input row.
-    fn input(&self, y: usize) -> *const f32 {
-        self.x.data[(self.image * self.x.h + y) * self.x.w * self.x.stride..].as_ptr()
+    fn input(&self, image: usize, y: usize) -> *const f32 {
+        self.x.data[(image * self.x.h + y) * self.x.w * self.x.stride..].as_ptr()
     }
 }

@@ -3,7 +3,7 @@ use crate::Params;
 use crate::cells::{Cells, cells_of_category};
 use crate::columns::{Found, Truth};
 use crate::funnel::Funnel;
-use crate::matching::{BLOCK, Matcher, Outcomes, Rules};
+use crate::matching::{BLOCK, Flags, Matcher, Outcomes, Rules};
 use crate::metrics::Curves;
 use crate::selection::Selection;
 use crate::shape::Shape;
@@ -33,7 +33,7 @@ pub(crate) fn curves<S: Shape>(
     count_images(truths, found, selection, funnel);
     funnel.detections.beyond_max_dets = groups.iter().map(|g| g.dropped).sum();
     funnel.detections.used = found.keys.len() - funnel.detections.beyond_max_dets;
-    let counts = [params.iou_thrs.len(), params.rec_thrs.len(), groups.len(), rules.ranges(), max_dets.len()];
+    let counts = [rules.thresholds(), params.rec_thrs.len(), groups.len(), rules.ranges(), max_dets.len()];
     let mut curves = Curves::undefined(counts);
     for (k, group) in groups.iter().enumerate() {
         group.write(k, &mut curves);
@@ -79,59 +79,61 @@ fn count_images<S>(
     funnel.images.without_detections = without(&with_found);
 }
 
-/// The curves of one category: `[threshold][recall][range][maxDets]`, or nothing for a range without objects.
+/// The curves of one category; −1 where there is no object to find.
 struct Group {
     dropped: usize,
-    /// One per area range and maxDets, in this order.
-    curves: Vec<Option<Curve>>,
-}
-
-/// `[threshold][recall]`, and recall per threshold.
-struct Curve {
+    /// `[threshold][recall][range][maxDets]`
     precision: Vec<f64>,
+    /// As `precision`.
     scores: Vec<f64>,
+    /// `[threshold][range][maxDets]`
     recall: Vec<f64>,
 }
 
 impl Group {
     fn new(outcomes: &Outcomes, rules: &Rules, rec_thrs: &[f64], max_dets: &[usize]) -> Self {
-        let order = by_falling_score(&outcomes.scores);
-        let mut curves = Vec::with_capacity(rules.ranges() * max_dets.len());
-        for range in 0..rules.ranges() {
-            for &max_dets in max_dets {
-                curves.push((outcomes.objects[range] > 0).then(|| {
-                    let mut curve = Curve { precision: Vec::new(), scores: Vec::new(), recall: Vec::new() };
-                    for block in 0..rules.blocks() {
-                        let hits = Hits::collect(
-                            outcomes,
-                            &order,
-                            (block * rules.ranges() + range, max_dets),
-                            rules.block(block).len(),
-                        );
-                        hits.read(outcomes.objects[range] as f64, rec_thrs, &mut curve);
+        let (ranges, columns) = (rules.ranges(), rules.ranges() * max_dets.len());
+        let cells = rules.thresholds() * columns;
+        let undefined = || vec![-1.0; cells * rec_thrs.len()];
+        let (precision, scores) = (undefined(), undefined());
+        let mut group = Group { dropped: outcomes.dropped, precision, scores, recall: vec![-1.0; cells] };
+        let by_score = by_falling_score(&outcomes.scores);
+        for (m, &max_dets_here) in max_dets.iter().enumerate() {
+            let kept = |d: &u32| (outcomes.ranks[*d as usize] as usize) < max_dets_here;
+            let order: Vec<u32> = by_score.iter().copied().filter(kept).collect();
+            let first_score = order.first().map(|&d| outcomes.scores[d as usize]);
+            for (range, &objects) in outcomes.objects.iter().enumerate().filter(|(_, n)| **n > 0) {
+                let column = range * max_dets.len() + m;
+                for block in 0..rules.blocks() {
+                    let flags = &outcomes.flags[block * ranges + range];
+                    let hits = hits(flags, &outcomes.scores, &order, rules.block(block).len());
+                    for (t, hits) in (block * BLOCK..).zip(hits) {
+                        let curve = Curve::new(hits, objects as f64, first_score);
+                        group.recall[t * columns + column] = curve.recall();
+                        curve.read(rec_thrs, |r, precision, score| {
+                            let at = (t * rec_thrs.len() + r) * columns + column;
+                            group.precision[at] = precision;
+                            group.scores[at] = score;
+                        });
                     }
-                    curve
-                }));
-            }
-        }
-        Group { dropped: outcomes.dropped, curves }
-    }
-
-    fn write(&self, k: usize, to: &mut Curves) {
-        let [thresholds, recalls, _, _, max_dets] = to.counts;
-        for (i, curve) in self.curves.iter().enumerate() {
-            let Some(curve) = curve else { continue };
-            let (a, m) = (i / max_dets, i % max_dets);
-            for t in 0..thresholds {
-                let at = to.recall_index(t, k, a, m);
-                to.recall[at] = curve.recall[t];
-                for r in 0..recalls {
-                    let at = to.precision_index([t, r, k, a, m]);
-                    to.precision[at] = curve.precision[t * recalls + r];
-                    to.scores[at] = curve.scores[t * recalls + r];
                 }
             }
         }
+        group
+    }
+
+    /// Copies into the arrays of all categories.
+    fn write(&self, k: usize, to: &mut Curves) {
+        let [_, _, categories, ranges, max_dets] = to.counts;
+        let columns = ranges * max_dets;
+        let copy = |from: &[f64], to: &mut [f64]| {
+            for (row, values) in from.chunks_exact(columns).enumerate() {
+                to[(row * categories + k) * columns..][..columns].copy_from_slice(values);
+            }
+        };
+        copy(&self.precision, &mut to.precision);
+        copy(&self.scores, &mut to.scores);
+        copy(&self.recall, &mut to.recall);
     }
 }
 
@@ -147,83 +149,84 @@ fn by_falling_score(scores: &[f64]) -> Vec<u32> {
     keyed.into_iter().map(|(_, i)| i).collect()
 }
 
-/// Where a curve rises: at each detection that found an object.
-struct Hits {
-    /// Per threshold: (precision there, score there).
-    points: Vec<Vec<(f64, f64)>>,
+/// A detection that found an object.
+#[derive(Clone, Copy)]
+struct Hit {
+    /// Precision of all detections up to this one.
+    precision: f64,
+    score: f64,
+}
+
+/// The hits of each threshold of a block, by falling score.
+fn hits(flags: &[Flags], scores: &[f64], order: &[u32], thresholds: usize) -> Vec<Vec<Hit>> {
+    let all = u32::MAX >> (BLOCK - thresholds);
+    let mut hits = vec![Vec::new(); thresholds];
+    // False positives at every threshold, and those at single ones beside.
+    let (mut everywhere, mut single) = (0u64, vec![0u64; thresholds]);
+    for &d in order {
+        let flag = flags[d as usize];
+        if flag.matched == 0 && flag.ignored == 0 {
+            everywhere += 1;
+            continue;
+        }
+        let mut counted = all & !flag.ignored;
+        while counted != 0 {
+            let t = counted.trailing_zeros() as usize;
+            counted &= counted - 1;
+            if flag.matched >> t & 1 == 0 {
+                single[t] += 1;
+                continue;
+            }
+            let (found, wrong) = ((hits[t].len() + 1) as f64, (everywhere + single[t]) as f64);
+            let precision = found / (wrong + found + f64::EPSILON);
+            hits[t].push(Hit { precision, score: scores[d as usize] });
+        }
+    }
+    hits
+}
+
+/// Precision over recall at one threshold: it changes at hits only, and falls from hit to hit.
+struct Curve {
+    hits: Vec<Hit>,
+    objects: f64,
     /// Score of the first detection; none without detections.
     first_score: Option<f64>,
 }
 
-impl Hits {
-    fn collect(
-        outcomes: &Outcomes,
-        order: &[u32],
-        (column, max_dets): (usize, usize),
-        thresholds: usize,
-    ) -> Self {
-        let flags = &outcomes.flags[column];
-        let all = u32::MAX >> (BLOCK - thresholds);
-        let mut points = vec![Vec::new(); thresholds];
-        let mut first_score = None;
-        // False positives at every threshold, and those at single ones beside.
-        let (mut everywhere, mut single) = (0u64, vec![0u64; thresholds]);
-        for &d in order {
-            let d = d as usize;
-            if outcomes.ranks[d] as usize >= max_dets {
-                continue;
-            }
-            first_score = first_score.or(Some(outcomes.scores[d]));
-            let flag = flags[d];
-            if flag.matched == 0 && flag.ignored == 0 {
-                everywhere += 1;
-                continue;
-            }
-            let mut counted = all & !flag.ignored;
-            while counted != 0 {
-                let t = counted.trailing_zeros() as usize;
-                counted &= counted - 1;
-                if flag.matched >> t & 1 == 0 {
-                    single[t] += 1;
-                    continue;
-                }
-                let (found, wrong) = ((points[t].len() + 1) as f64, (everywhere + single[t]) as f64);
-                points[t].push((found / (wrong + found + f64::EPSILON), outcomes.scores[d]));
-            }
+impl Curve {
+    fn new(mut hits: Vec<Hit>, objects: f64, first_score: Option<f64>) -> Self {
+        for i in (1..hits.len()).rev() {
+            hits[i - 1].precision = hits[i - 1].precision.max(hits[i].precision);
         }
-        Hits { points, first_score }
+        Curve { hits, objects, first_score }
     }
 
-    /// Precision made non-increasing, read at each recall; 0 beyond the last hit.
-    fn read(mut self, objects: f64, rec_thrs: &[f64], curve: &mut Curve) {
-        for points in &mut self.points {
-            for i in (1..points.len()).rev() {
-                points[i - 1].0 = points[i - 1].0.max(points[i].0);
+    /// The largest recall.
+    fn recall(&self) -> f64 {
+        self.hits.len() as f64 / self.objects
+    }
+
+    /// Calls `write(index, precision, score)` for every recall; both are 0 beyond the last hit.
+    fn read(&self, rec_thrs: &[f64], mut write: impl FnMut(usize, f64, f64)) {
+        let (mut i, mut before, mut beyond) = (0, f64::NEG_INFINITY, self.first_score.is_none());
+        for (r, &recall) in rec_thrs.iter().enumerate() {
+            if recall < before {
+                i = 0;
             }
-            curve.recall.push(points.len() as f64 / objects);
-            let from = curve.precision.len();
-            curve.precision.resize(from + rec_thrs.len(), 0.0);
-            curve.scores.resize(from + rec_thrs.len(), 0.0);
-            let Some(first_score) = self.first_score else { continue };
-            let (mut i, mut before) = (0, f64::NEG_INFINITY);
-            for (r, &recall) in rec_thrs.iter().enumerate() {
-                if recall <= 0.0 {
-                    // Read at the first detection, whether it found something or not.
-                    curve.precision[from + r] = points.first().map_or(0.0, |p| p.0);
-                    curve.scores[from + r] = first_score;
-                    continue;
+            before = recall;
+            while i < self.hits.len() && ((i + 1) as f64 / self.objects) < recall {
+                i += 1;
+            }
+            match (self.hits.get(i), self.first_score) {
+                // pycocotools stops at the first recall that is not reached, also when lower ones follow.
+                _ if beyond => write(r, 0.0, 0.0),
+                // Read at the first detection, whether it found something or not.
+                (hit, Some(score)) if recall <= 0.0 => write(r, hit.map_or(0.0, |h| h.precision), score),
+                (Some(hit), _) => write(r, hit.precision, hit.score),
+                (None, _) => {
+                    beyond = true;
+                    write(r, 0.0, 0.0);
                 }
-                if recall < before {
-                    i = 0;
-                }
-                before = recall;
-                while i < points.len() && ((i + 1) as f64 / objects) < recall {
-                    i += 1;
-                }
-                // pycocotools stops reading here, also when lower recalls follow.
-                let Some(&(precision, score)) = points.get(i) else { break };
-                curve.precision[from + r] = precision;
-                curve.scores[from + r] = score;
             }
         }
     }

@@ -23,6 +23,11 @@ impl Rules {
         Rules { thresholds, lowest, ranges: ranges.to_vec(), max_dets }
     }
 
+    /// Number of thresholds.
+    pub(crate) fn thresholds(&self) -> usize {
+        self.thresholds.len()
+    }
+
     /// Number of blocks of thresholds.
     pub(crate) fn blocks(&self) -> usize {
         self.thresholds.len().div_ceil(BLOCK)
@@ -88,12 +93,28 @@ pub(crate) struct Matcher<'a, S> {
     order: Vec<usize>,
     /// IoU of each of those with each object.
     ious: Vec<f64>,
+    /// Objects by area range.
+    targets: Targets,
+    /// Thresholds at which each object is taken.
+    taken: Vec<u32>,
+    /// Objects that a detection could find.
+    near: Vec<Candidate>,
     out: Outcomes,
 }
 
 impl<'a, S: Shape> Matcher<'a, S> {
     pub(crate) fn new(rules: &'a Rules, truths: &'a [Truth<S>], found: &'a [Found<S>]) -> Self {
-        Matcher { rules, truths, found, order: Vec::new(), ious: Vec::new(), out: Outcomes::new(rules) }
+        Matcher {
+            rules,
+            truths,
+            found,
+            order: Vec::new(),
+            ious: Vec::new(),
+            targets: Targets::default(),
+            taken: Vec::new(),
+            near: Vec::new(),
+            out: Outcomes::new(rules),
+        }
     }
 
     pub(crate) fn finish(self) -> Outcomes {
@@ -109,10 +130,10 @@ impl<'a, S: Shape> Matcher<'a, S> {
             self.ious.extend(truths.iter().map(|t| shape.iou(&t.shape, t.crowd)));
         }
         for range in 0..self.rules.ranges() {
-            let targets = Targets::new(truths, self.rules.ranges[range]);
-            self.out.objects[range] += targets.countable as u64;
+            self.targets.set(truths, self.rules.ranges[range]);
+            self.out.objects[range] += self.targets.countable as u64;
             for block in 0..self.rules.blocks() {
-                self.assign(truths, &targets, range, block);
+                self.assign(truths, range, block);
             }
         }
     }
@@ -129,22 +150,23 @@ impl<'a, S: Shape> Matcher<'a, S> {
     }
 
     /// Greedy: each detection takes the best object that is left, for each threshold on its own.
-    fn assign(&mut self, truths: &[Truth<S>], targets: &Targets, range: usize, block: usize) {
+    fn assign(&mut self, truths: &[Truth<S>], range: usize, block: usize) {
         let thresholds = self.rules.block(block);
         let all = u32::MAX >> (BLOCK - thresholds.len());
         let [low, high] = self.rules.ranges[range];
         let flags = &mut self.out.flags[block * self.rules.ranges() + range];
-        let mut taken = vec![0u32; truths.len()];
-        let mut near = Vec::new();
+        let (taken, near) = (&mut self.taken, &mut self.near);
+        taken.clear();
+        taken.resize(truths.len(), 0);
         for (rank, &d) in self.order.iter().enumerate() {
             let area = self.found[d].area;
             let outside = if area < low || area > high { all } else { 0 };
             let ious = &self.ious[rank * truths.len()..][..truths.len()];
-            targets.near(ious, self.rules.lowest, &mut near);
+            self.targets.near(ious, self.rules.lowest, near);
             let mut flag = Flags::default();
             for (t, &threshold) in thresholds.iter().enumerate().take_while(|_| !near.is_empty()) {
                 let bit = 1 << t;
-                let Some(best) = best(&near, threshold, |g| taken[g] & bit != 0 && !truths[g].crowd) else {
+                let Some(best) = best(near, threshold, |g| taken[g] & bit != 0 && !truths[g].crowd) else {
                     continue;
                 };
                 taken[best.truth] |= bit;
@@ -159,6 +181,7 @@ impl<'a, S: Shape> Matcher<'a, S> {
 }
 
 /// The objects of a cell: those inside the area range first, then crowds and the others; file order within each.
+#[derive(Default)]
 struct Targets {
     order: Vec<usize>,
     countable: usize,
@@ -172,12 +195,12 @@ struct Candidate {
 }
 
 impl Targets {
-    fn new<S>(truths: &[Truth<S>], [low, high]: [f64; 2]) -> Self {
+    fn set<S>(&mut self, truths: &[Truth<S>], [low, high]: [f64; 2]) {
         let counts = |&g: &usize| !(truths[g].crowd || truths[g].area < low || truths[g].area > high);
-        let mut order: Vec<usize> = (0..truths.len()).filter(counts).collect();
-        let countable = order.len();
-        order.extend((0..truths.len()).filter(|g| !counts(g)));
-        Targets { order, countable }
+        self.order.clear();
+        self.order.extend((0..truths.len()).filter(counts));
+        self.countable = self.order.len();
+        self.order.extend((0..truths.len()).filter(|g| !counts(g)));
     }
 
     /// The objects that any threshold could accept.

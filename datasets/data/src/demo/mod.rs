@@ -10,6 +10,8 @@ mod dice;
 mod ground;
 mod scene;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use care_types::coco_json::{self, Annotation, Category, Image};
@@ -109,7 +111,12 @@ impl DemoDataset {
     /// # Errors
     /// `Internal` if a mask could not be encoded (a bug).
     pub fn ground_truth(&self) -> Result<coco_json::Dataset> {
-        let drawn: Vec<(Image, Vec<Annotation>)> = (0..self.len())
+        self.records(self.len())
+    }
+
+    /// The records of the first `count` pictures.
+    fn records(&self, count: usize) -> Result<coco_json::Dataset> {
+        let drawn: Vec<(Image, Vec<Annotation>)> = (0..count)
             .into_par_iter()
             .map(|i| self.draw(i).map(|e| (e.image, e.annotations)))
             .collect::<Result<_>>()?;

@@ -15,6 +15,12 @@ const SIZES: [[i32; 2]; 6] = [[256, 192], [320, 224], [288, 256], [256, 256], [2
 
 /// The most objects in one picture.
 const MAX_OBJECTS: i32 = 8;
+/// Radii, in pixels, of objects that are small, medium and large by COCO's areas (32² and 96² pixels), roughly: the
+/// area also depends on the shape.
+const SMALL: [i32; 2] = [11, 20];
+const MEDIUM: [i32; 2] = [21, 54];
+const LARGE: [i32; 2] = [58, 104];
+
 /// An object must show at least this much of itself inside the picture, in percent, …
 const MIN_INSIDE: i32 = 70;
 /// … and keep at least this much uncovered by later objects: it can always be told what it is.
@@ -112,13 +118,12 @@ impl Canvas {
         }
     }
 
-    /// A random place and size: about a third small, a half medium and a sixth large by COCO's areas.
+    /// A random place and size. The first two are large more often: later ones find less room.
     fn propose(&self, dice: &mut Dice, centers: &[[i32; 2]]) -> Pose {
-        let radius = match dice.between(0, 5) {
-            0 | 1 => dice.between(9, 18),
-            2..=4 => dice.between(19, 52),
-            _ => dice.between(53, 88),
-        };
+        let kinds: &[[i32; 2]] =
+            if centers.len() < 2 { &[SMALL, MEDIUM, LARGE, LARGE] } else { &[SMALL, MEDIUM, MEDIUM] };
+        let [low, high] = dice.pick(kinds);
+        let radius = dice.between(low, high);
         let mut center = [dice.between(0, self.width * 8 - 1), dice.between(0, self.height * 8 - 1)];
         if !centers.is_empty() && dice.chance(35) {
             // Close to an object that is there, so that some hide parts of others.
@@ -177,8 +182,7 @@ impl Canvas {
 
     fn mean_under(&self, stamp: &Stamp) -> Color {
         let (mut sum, mut count) = ([0; 3], 1);
-        for (i, x, y) in stamp.pixels(self.width, self.height).filter(|&(i, ..)| stamp.coverage[i] >= HALF) {
-            debug_assert!(i < stamp.coverage.len());
+        for (_, x, y) in stamp.pixels(self.width, self.height).filter(|&(i, ..)| stamp.coverage[i] >= HALF) {
             let pixel = self.pixels[self.index(x, y)];
             (0..3).for_each(|c| sum[c] += pixel[c]);
             count += 1;

@@ -18,20 +18,30 @@ pub fn write(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::config(format!("{}: is not empty; name a new folder", folder.display())));
     }
-    create(&folder.join("annotations"))?;
-    for split in DemoSplit::ALL {
+    DemoSplit::ALL.into_iter().try_for_each(|split| {
         let set = DemoDataset::new(split);
-        create(&folder.join(split.name()))?;
-        (0..set.len()).into_par_iter().try_for_each(|i| {
-            write_picture(&set, i, &folder.join(split.name()))?;
-            progress();
-            Ok(())
-        })?;
-        let json = serde_json::to_vec(&set.ground_truth()?)
-            .map_err(|e| Error::internal(format!("the demo annotations: {e}")))?;
-        save(&folder.join("annotations").join(format!("instances_{}.json", split.name())), &json)?;
-    }
-    Ok(())
+        write_first(&set, set.len(), folder, progress)
+    })
+}
+
+/// Writes the first `count` pictures of a split and their annotation file.
+pub(super) fn write_first(
+    set: &DemoDataset,
+    count: usize,
+    folder: &Path,
+    progress: &(dyn Fn() + Sync),
+) -> Result<()> {
+    let (pictures, annotations) = (folder.join(set.split().name()), folder.join("annotations"));
+    create(&annotations)?;
+    create(&pictures)?;
+    (0..count).into_par_iter().try_for_each(|i| {
+        write_picture(set, i, &pictures)?;
+        progress();
+        Ok(())
+    })?;
+    let json = serde_json::to_vec(&set.records(count)?)
+        .map_err(|e| Error::internal(format!("the demo annotations: {e}")))?;
+    save(&annotations.join(format!("instances_{}.json", set.split().name())), &json)
 }
 
 fn write_picture(set: &DemoDataset, i: usize, folder: &Path) -> Result<()> {

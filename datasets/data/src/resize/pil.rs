@@ -1,8 +1,9 @@
 //! Pillow's `Image.resize` with `BILINEAR` or `BICUBIC` on 8-bit RGB, bit for bit.
 //!
-//! A convolution whose support grows with the shrink factor (antialiasing), horizontally first, rounded to 8 bits
-//! between the passes. Weights are normalised in float64, then held as 22-bit fixed point.
-//! Source: `src/libImaging/Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResample*_8bpc`).
+//! A convolution whose support grows with the shrink factor (antialiasing), one axis after the other, rounded to 8 bits
+//! in between. Weights are normalised in float64, then held as 22-bit fixed point.
+//! Source: `src/libImaging/Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResample*_8bpc`); the order
+//! of the two passes is that of Pillow 13 (python-pillow/Pillow#9549).
 
 use image::RgbImage;
 
@@ -50,11 +51,18 @@ pub fn resize(src: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbIma
         src_w > 0 && src_h > 0 && width > 0 && height > 0,
         "cannot resize {src_w}x{src_h} to {width}x{height}: a side is 0"
     );
-    let mut out = if width == src_w { None } else { Some(horizontal(src, width, filter)) };
-    if height != src_h {
-        out = Some(vertical(out.as_ref().unwrap_or(src), height, filter));
-    }
-    out.unwrap_or_else(|| src.clone())
+    let across =
+        |picture: &RgbImage| if width == src_w { None } else { Some(horizontal(picture, width, filter)) };
+    let down =
+        |picture: &RgbImage| if height == src_h { None } else { Some(vertical(picture, height, filter)) };
+    // Which pass comes first shows, because the result of the first is rounded. Pillow 13 takes the vertical one when
+    // it removes more than twice as many rows as columns go; before, the horizontal one always came first.
+    let vertical_first =
+        src_h > height && i64::from(src_h - height) > 2 * (i64::from(src_w) - i64::from(width));
+    let first = if vertical_first { down(src) } else { across(src) };
+    let between = first.as_ref().unwrap_or(src);
+    let second = if vertical_first { across(between) } else { down(between) };
+    second.or(first).unwrap_or_else(|| src.clone())
 }
 
 /// The weights of every result position of one axis, `taps` slots each.

@@ -7,7 +7,7 @@
 Needs numpy and pycocotools. What the random sets hold on purpose: crowds, ties in scores and IoUs, areas and IoUs that
 fall exactly on a limit, empty pictures, unknown categories, annotation id 0, repeated ids (the last two with quirks on),
 odd maxDets, thresholds, ranges, selections of pictures and categories, categories as one; polygons, run lengths as lists
-and as strings; result files with and without boxes. Exit code 1 on any difference.
+and as strings; result files with and without boxes, and boxes evaluated as masks. Exit code 1 on any difference.
 """
 import argparse
 import contextlib
@@ -133,11 +133,12 @@ def dataset(rng, segm, quirks):
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def results(rng, gt, segm):
+def results(rng, gt, segm, quirks):
     sizes = {i["id"]: (i["height"], i["width"]) for i in gt["images"]}
     cats = [c["id"] for c in gt["categories"]]
     with_box = (not segm) or rng.random() < 0.3
     with_mask = segm or rng.random() < 0.1
+    rectangles = segm and quirks and with_box and rng.random() < 0.5
     only_mask = not segm and with_mask and rng.random() < 0.5
     digits = int([1, 2, 6][rng.integers(3)])
     out = []
@@ -148,7 +149,7 @@ def results(rng, gt, segm):
         record["score"] = score
         if with_box and not only_mask:
             record["bbox"] = b
-        if with_mask:
+        if with_mask and not (rectangles and rng.random() < 0.7):
             record["segmentation"] = rle_text(rng, sizes[image_id], b)
         out.append(record)
 
@@ -229,7 +230,7 @@ def main():
             rng = np.random.default_rng([args.seed, n])
             iou_type, quirks = ("bbox", "segm")[n % 2], rng.random() < 0.3
             gt = dataset(rng, iou_type == "segm", quirks)
-            dt = results(rng, gt, iou_type == "segm")
+            dt = results(rng, gt, iou_type == "segm", quirks)
             params = parameters(rng, gt)
             if not dt:
                 skipped += 1  # pycocotools cannot read an empty list

@@ -260,6 +260,23 @@ fn dialects_of_annotation_files_are_read() {
 }
 
 #[test]
+fn byte_order_marks_and_null_sizes_are_read() {
+    let gt = "\u{feff}{\"images\":[{\"id\":1,\"width\":null}],\"categories\":[]}";
+    assert_eq!(parse_dataset(gt.as_bytes()).unwrap().images[0].width, 0);
+    assert!(parse_results("\u{feff}[]".as_bytes()).unwrap().is_empty());
+}
+
+#[test]
+fn box_results_are_rectangles_as_masks_only_when_asked_for() {
+    let dt = r#"[{"image_id":1,"category_id":3,"bbox":[1,1,4,4],"score":0.5}]"#;
+    assert!(run(&gt(), dt, IouType::Segm).is_err());
+    let quirky = Params { quirks: true, ..Params::new(IouType::Segm) };
+    let gt = parse_dataset(gt().to_string().as_bytes()).unwrap();
+    let metrics = evaluate(&gt, &parse_results(dt.as_bytes()).unwrap(), &quirky).unwrap();
+    assert!((metrics.stats[0] - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn annotation_id_zero_can_be_found_and_pycocotools_figure_is_told() {
     let mut gt = gt();
     gt["annotations"][0]["id"] = json!(0);

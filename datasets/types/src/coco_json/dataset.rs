@@ -35,6 +35,7 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
 /// # Errors
 /// `Input`, as [`read_dataset`].
 pub fn parse_dataset(bytes: &[u8]) -> Result<Dataset> {
+    let bytes = diagnose::without_mark(bytes);
     let mut json = serde_json::Deserializer::from_slice(bytes);
     object::one(&mut json)
         .and_then(|dataset| json.end().map(|()| dataset))

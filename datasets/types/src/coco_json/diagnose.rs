@@ -16,6 +16,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
+/// The bytes without the mark that some editors put in front of UTF-8.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
 /// Why this is not an annotation file.
 pub(super) fn dataset(bytes: &[u8], error: &serde_json::Error) -> Error {
     if let Some(e) = syntax(bytes) {

@@ -28,9 +28,11 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
     d.deserialize_any(Whole)
 }
 
-/// A side of a picture; 0 when absent.
+/// A side of a picture; 0 when absent or null.
 pub(super) fn side<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
-    let v = whole(d)?;
+    #[derive(serde::Deserialize)]
+    struct Whole(#[serde(deserialize_with = "whole")] i64);
+    let v = Option::<Whole>::deserialize(d)?.map_or(0, |v| v.0);
     u32::try_from(v).map_err(|_| D::Error::custom(format_args!("{v} is not a size in pixels")))
 }
 

@@ -53,6 +53,7 @@ pub fn read_results(path: &Path) -> Result<Vec<ResultRecord>> {
 /// # Errors
 /// `Input`, as [`read_results`].
 pub fn parse_results(bytes: &[u8]) -> Result<Vec<ResultRecord>> {
+    let bytes = diagnose::without_mark(bytes);
     let mut json = serde_json::Deserializer::from_slice(bytes);
     object::list(&mut json)
         .and_then(|records| json.end().map(|()| records))

@@ -6,10 +6,21 @@
 
 pub mod anchors;
 pub mod box_coder;
+mod dense;
+pub mod dense_loss;
+pub mod dense_select;
 pub mod iou;
+pub mod losses;
 pub mod matcher;
+pub mod neck;
+mod pyramid;
+pub mod registry;
+pub mod retina_head;
+pub mod retinanet;
+pub mod rpn;
 pub mod select;
 pub mod task;
 
 pub use care_nn::{Error, ErrorKind, Result};
+pub use registry::DetectorConfig;
 pub use task::{Detector, ImageInfo, Images, Losses};

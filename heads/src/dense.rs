@@ -1,0 +1,119 @@
+//! What dense heads share: towers of convolutions and prediction layers over all pyramid levels.
+//!
+//! Built for inference, a layer runs over every level in one call and towers alternate between two buffers. The
+//! classification layer of 80 classes and 9 anchors makes 720 channels, 64 MB at 800×1344; it is computed in channel
+//! groups so that never more than one group exists.
+
+use crate::pyramid::Pyramid;
+use crate::select::ChannelRange;
+use candle_core::Tensor;
+use care_kernels::epilogue::Act;
+use care_nn::layers::{Conv2d, ConvKernel, ConvParams, ConvSpec};
+use care_nn::params::Builder;
+use care_nn::{Init, Purpose, Result};
+
+/// Initial weights of every convolution of a dense head.
+pub(crate) const HEAD_INIT: Init = Init::Normal { std: 0.01 };
+
+/// Channels per group of a prediction layer: as wide as the towers of the presets, so a group fits their buffers, and a
+/// multiple of every vector tile.
+const GROUP_CHANNELS: usize = 256;
+
+/// 3×3 convolutions with ReLU, `[N, H, W, C]` to `[N, H, W, channels]`.
+pub(crate) struct Tower {
+    convs: Vec<Conv2d>,
+    channels: usize,
+}
+
+impl Tower {
+    /// `depth` convolutions named `{i}.conv`.
+    pub(crate) fn new(b: &Builder, depth: usize, ci: usize, channels: usize) -> Result<Self> {
+        let conv = |i: usize| {
+            let from = if i == 0 { ci } else { channels };
+            Conv2d::new(&b.sub(i).sub("conv"), ConvSpec::same(from, channels, 3, HEAD_INIT))
+        };
+        Ok(Self { convs: (0..depth).map(conv).collect::<Result<_>>()?, channels })
+    }
+
+    /// One convolution of that very name (the RPN's `rpn_conv`).
+    pub(crate) fn single(b: &Builder, ci: usize, channels: usize) -> Result<Self> {
+        Ok(Self { convs: vec![Conv2d::new(b, ConvSpec::same(ci, channels, 3, HEAD_INIT))?], channels })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.convs.iter().try_fold(x.clone(), |x, conv| conv.forward_relu(&x))
+    }
+
+    /// Runs on slices; the result is in `a`, `b` is working space, and both may be reused afterwards.
+    pub(crate) fn run(&self, x: &Pyramid, a: &mut Pyramid, b: &mut Pyramid) -> Result<()> {
+        for (i, conv) in self.convs.iter().enumerate() {
+            if i > 0 {
+                std::mem::swap(a, b);
+            }
+            let source = if i == 0 { x } else { &*b };
+            a.set_channels(self.channels);
+            conv.kernel()?.run(&source.maps(), Act::Relu, &mut a.maps_mut());
+        }
+        Ok(())
+    }
+}
+
+/// The last layer of a branch: no activation.
+pub(crate) struct Predictor {
+    channels: usize,
+    inner: Inner,
+}
+
+enum Inner {
+    Train(Conv2d),
+    Infer(Vec<(ChannelRange, ConvKernel)>),
+}
+
+impl Predictor {
+    /// Parameters `weight` and `bias` under `b`.
+    pub(crate) fn new(b: &Builder, spec: ConvSpec) -> Result<Self> {
+        let channels = spec.co;
+        let inner = match b.purpose() {
+            Purpose::Train { .. } => Inner::Train(Conv2d::new(b, spec)?),
+            Purpose::Infer { conv3x3 } => {
+                let (weight, bias) = ConvParams::new(b, spec.clone())?.values()?;
+                let per_channel = weight.len() / channels.max(1);
+                let pack = |first: usize| {
+                    let count = GROUP_CHANNELS.min(channels - first);
+                    let spec = ConvSpec { co: count, ..spec.clone() };
+                    let rows = &weight[first * per_channel..(first + count) * per_channel];
+                    let kernel = ConvKernel::pack(&spec, rows, &bias[first..first + count], conv3x3);
+                    (ChannelRange { first, count, total: channels }, kernel)
+                };
+                Inner::Infer((0..channels).step_by(GROUP_CHANNELS).map(pack).collect())
+            }
+        };
+        Ok(Self { channels, inner })
+    }
+
+    /// Differentiable, for a layer built for training.
+    pub(crate) fn train(&self) -> Option<&Conv2d> {
+        match &self.inner {
+            Inner::Train(conv) => Some(conv),
+            Inner::Infer(_) => None,
+        }
+    }
+
+    /// Channel groups of a layer built for inference; empty for one built for training.
+    pub(crate) fn groups(&self) -> &[(ChannelRange, ConvKernel)] {
+        match &self.inner {
+            Inner::Train(_) => &[],
+            Inner::Infer(groups) => groups,
+        }
+    }
+
+    /// All channels of a layer built for inference.
+    pub(crate) fn run(&self, x: &Pyramid, out: &mut Pyramid) {
+        out.set_channels(self.channels);
+        for (range, kernel) in self.groups() {
+            let all = out.maps_mut().into_iter();
+            let mut part: Vec<_> = all.map(|m| m.channels(range.first..range.first + range.count)).collect();
+            kernel.run(&x.maps(), Act::None, &mut part);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The head of a region proposal network (Ren et al., NeurIPS 2015, <https://arxiv.org/abs/1506.01497>).
+//!
+//! One 3×3 convolution with ReLU, then 1×1 convolutions for objectness (one sigmoid channel per anchor) and deltas.
+//! Names as mmdetection: `rpn_conv`, `rpn_cls`, `rpn_reg`. Proposals and losses come with Mask R-CNN.
+
+use crate::dense::{HEAD_INIT, Predictor, Tower};
+use crate::pyramid::Pyramid;
+use crate::retina_head::HeadOutputs;
+use candle_core::Tensor;
+use care_nn::Result;
+use care_nn::layers::ConvSpec;
+use care_nn::params::Builder;
+
+/// The head.
+pub struct RpnHead {
+    conv: Tower,
+    cls: Predictor,
+    reg: Predictor,
+    channels: usize,
+}
+
+impl RpnHead {
+    /// Declares the parameters under `b` (`rpn_head` in a detector); `ci` is the width of the pyramid, `channels` that of
+    /// the shared convolution.
+    ///
+    /// # Errors
+    /// `Weights` when the store has other shapes.
+    pub fn new(b: &Builder, ci: usize, channels: usize, anchors: usize) -> Result<Self> {
+        let predictor =
+            |name: &str, co: usize| Predictor::new(&b.sub(name), ConvSpec::same(channels, co, 1, HEAD_INIT));
+        Ok(Self {
+            conv: Tower::single(&b.sub("rpn_conv"), ci, channels)?,
+            cls: predictor("rpn_cls", anchors)?,
+            reg: predictor("rpn_reg", anchors * 4)?,
+            channels,
+        })
+    }
+
+    /// Pyramid levels `[N, H, W, ci]` to objectness logits `[N, H, W, anchors]` and deltas `[N, H, W, anchors * 4]`.
+    ///
+    /// # Errors
+    /// `Internal` when a level does not have the width the head was built for.
+    pub fn forward(&self, levels: &[Tensor]) -> Result<HeadOutputs> {
+        let (Some(cls), Some(reg)) = (self.cls.train(), self.reg.train()) else {
+            return self.infer(&Pyramid::from_tensors(levels)?);
+        };
+        let shared = levels.iter().map(|x| self.conv.forward(x)).collect::<Result<Vec<_>>>()?;
+        let logits = shared.iter().map(|x| cls.forward(x)).collect::<Result<_>>()?;
+        Ok(HeadOutputs { logits, deltas: shared.iter().map(|x| reg.forward(x)).collect::<Result<_>>()? })
+    }
+
+    fn infer(&self, levels: &Pyramid) -> Result<HeadOutputs> {
+        let shapes = levels.shapes_with(self.channels);
+        let (mut shared, mut out) = (Pyramid::new(shapes.clone()), Pyramid::new(shapes));
+        self.conv.run(levels, &mut shared, &mut out)?;
+        self.cls.run(&shared, &mut out);
+        let logits = out.tensors()?;
+        self.reg.run(&shared, &mut out);
+        Ok(HeadOutputs { logits, deltas: out.tensors()? })
+    }
+}

@@ -1,5 +1,6 @@
 //! Necks, heads and whole detectors: as `Train`, and as `Infer` with direct and with Winograd convolutions.
 
+use super::super::care;
 use super::losses::box_loss;
 use super::priors::{boxes, numbers, size};
 use candle_core::{Device, Tensor, Var};
@@ -255,7 +256,10 @@ fn check_loss(
 }
 
 fn retinanet_config(case: &Case) -> Result<RetinaNetConfig, String> {
-    let (care, _) = super::super::care::config_of_backbone(&case.json["backbone"])?;
+    let backbone = &case.json["backbone"];
+    let named = serde_json::json!({"model": backbone});
+    let (care, _) =
+        if backbone.is_string() { care::config_of(&named)? } else { care::free_config(backbone)? };
     let mut config = RetinaNetConfig::new(BackboneConfig::Care(care), case.usize("num_classes")?);
     config.neck.out_channels = case.usize("fpn_out_channels")?;
     config.head.feat_channels = config.neck.out_channels;

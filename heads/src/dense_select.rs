@@ -45,7 +45,7 @@ impl DenseSelect {
     }
 
     /// The same from what a head built for inference kept.
-    pub(crate) fn from_best(&self, best: BestScores, info: &[ImageInfo]) -> Vec<Vec<RawDetection>> {
+    pub(crate) fn of_best(&self, best: BestScores, info: &[ImageInfo]) -> Vec<Vec<RawDetection>> {
         let shapes = best.deltas.shapes();
         let grids: Vec<Grid> = shapes.iter().map(|&[_, height, width, _]| Grid { height, width }).collect();
         self.finish(best.scores, &best.deltas.slices(), &grids, info)

@@ -17,8 +17,11 @@ pub enum DetectorConfig {
     RetinaNet(RetinaNetConfig),
 }
 
+/// Makes the published setting of a family around a backbone, for a number of classes.
+type Family = fn(BackboneConfig, usize) -> DetectorConfig;
+
 /// Name of a preset, its family and its backbone. All have COCO's 80 classes until told otherwise.
-const PRESETS: &[(&str, fn(BackboneConfig, usize) -> DetectorConfig, &str)] = &[
+const PRESETS: &[(&str, Family, &str)] = &[
     ("retinanet_care_s0", retinanet, "care_s0"),
     ("retinanet_care_s1", retinanet, "care_s1"),
     ("retinanet_care_s2", retinanet, "care_s2"),

@@ -136,7 +136,7 @@ impl Detector for RetinaNet {
         let levels = self.neck.infer(&features.maps)?;
         drop(features); // the backbone's maps are not needed while the head runs
         let best = self.head.infer_best(&levels, &self.select.empty())?;
-        Ok(self.select.from_best(best, &images.info))
+        Ok(self.select.of_best(best, &images.info))
     }
 
     fn num_classes(&self) -> usize {

@@ -13,8 +13,11 @@ pub enum BackboneConfig {
     Care(CareConfig),
 }
 
+/// Makes the published setting of a variant.
+type Preset = fn() -> BackboneConfig;
+
 /// Name and configuration of the built-in variants.
-const PRESETS: &[(&str, fn() -> BackboneConfig)] = &[
+const PRESETS: &[(&str, Preset)] = &[
     ("care_s0", || BackboneConfig::Care(CareConfig::s0())),
     ("care_s1", || BackboneConfig::Care(CareConfig::s1())),
     ("care_s2", || BackboneConfig::Care(CareConfig::s2())),

@@ -48,6 +48,21 @@ fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     (distance <= limit).then_some(distance)
 }
 
+/// Prefixes that wrappers put before every name: `DataParallel`, `torch.compile`.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// Bytes of the wrapper prefixes that all names share (`module._orig_mod.` may be stacked).
+pub(crate) fn wrapper_prefix_len(names: &[&str]) -> usize {
+    let mut cut = 0;
+    while let Some(wrapper) = WRAPPERS.iter().find(|w| names.iter().all(|n| n[cut..].starts_with(**w))) {
+        if names.is_empty() {
+            break;
+        }
+        cut += wrapper.len();
+    }
+    cut
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +81,13 @@ mod tests {
         assert_eq!(edit_distance("kitten", "sitting", 3), Some(3));
         assert_eq!(edit_distance("kitten", "sitting", 2), None);
         assert_eq!(edit_distance("", "abc", 5), Some(3));
+    }
+
+    #[test]
+    fn wrapper_prefixes_are_found_only_when_all_names_have_them() {
+        assert_eq!(wrapper_prefix_len(&["module.a", "module.b"]), 7);
+        assert_eq!(wrapper_prefix_len(&["module._orig_mod.a"]), 17);
+        assert_eq!(wrapper_prefix_len(&["module.a", "b"]), 0);
+        assert_eq!(wrapper_prefix_len(&[]), 0);
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch_stats;
+pub mod checkpoint;
 pub mod error;
 pub mod init;
 pub mod keymap;
@@ -15,6 +16,7 @@ pub mod purpose;
 pub mod recipe;
 
 pub use batch_stats::{BatchStat, BatchStats};
+pub use checkpoint::{Checkpoint, Select, StoredTensor};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use init::{Fan, Init};
 pub use params::{Builder, Param, ParamStore, Role};

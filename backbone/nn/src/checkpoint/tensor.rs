@@ -1,0 +1,179 @@
+//! One tensor of a checkpoint: raw bytes until somebody asks for numbers.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+
+use super::dtype::Dtype;
+use crate::error::{Error, Result};
+
+/// A range of a shared buffer.
+#[derive(Clone)]
+pub(crate) struct Blob {
+    buffer: Arc<Vec<u8>>,
+    start: usize,
+    len: usize,
+}
+
+impl Blob {
+    /// `buffer[start..start + len]`, or `None` when that is out of bounds.
+    pub(crate) fn slice(buffer: &Arc<Vec<u8>>, start: usize, len: usize) -> Option<Self> {
+        let end = start.checked_add(len)?;
+        (end <= buffer.len()).then(|| Self { buffer: buffer.clone(), start, len })
+    }
+
+    pub(crate) fn owned(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        Self { buffer: Arc::new(bytes), start: 0, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.len]
+    }
+}
+
+/// A named tensor as stored: C-contiguous, little endian.
+#[derive(Clone)]
+pub struct StoredTensor {
+    /// Name in the file (see [`Select`](super::Select) for what is stripped).
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape, PyTorch layout; empty for a scalar.
+    pub shape: Vec<usize>,
+    pub(crate) data: Blob,
+}
+
+impl std::fmt::Debug for StoredTensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {:?}", self.name, self.dtype.torch_name(), self.shape)
+    }
+}
+
+impl StoredTensor {
+    /// A tensor from its little-endian bytes.
+    ///
+    /// # Errors
+    /// `Internal` when the number of bytes is not that of the shape.
+    pub fn new(name: impl Into<String>, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
+        let name = name.into();
+        let expected = shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
+        if expected != Some(bytes.len()) {
+            let (dtype, got) = (dtype.torch_name(), bytes.len());
+            return Err(Error::internal(format!(
+                "{name}: {got} bytes do not make a {dtype} tensor of shape {shape:?}"
+            )));
+        }
+        Ok(Self { name, dtype, shape: shape.to_vec(), data: Blob::owned(bytes) })
+    }
+
+    /// From a candle tensor (F32, F64, F16, BF16, I64, U32 or U8) on any device.
+    ///
+    /// # Errors
+    /// `Unsupported` for other types.
+    pub fn from_tensor(name: impl Into<String>, tensor: &Tensor) -> Result<Self> {
+        let name = name.into();
+        let t = tensor.detach().to_device(&Device::Cpu)?.flatten_all()?;
+        let (dtype, bytes) = match t.dtype() {
+            DType::F32 => (Dtype::F32, le_bytes(t.to_vec1::<f32>()?, f32::to_le_bytes)),
+            DType::F64 => (Dtype::F64, le_bytes(t.to_vec1::<f64>()?, f64::to_le_bytes)),
+            DType::F16 => (Dtype::F16, le_bytes(t.to_vec1::<f16>()?, f16::to_le_bytes)),
+            DType::BF16 => (Dtype::BF16, le_bytes(t.to_vec1::<bf16>()?, bf16::to_le_bytes)),
+            DType::I64 => (Dtype::I64, le_bytes(t.to_vec1::<i64>()?, i64::to_le_bytes)),
+            DType::U32 => (Dtype::U32, le_bytes(t.to_vec1::<u32>()?, u32::to_le_bytes)),
+            DType::U8 => (Dtype::U8, t.to_vec1::<u8>()?),
+            other => return Err(Error::unsupported(format!("{name}: {other:?} tensors cannot be stored"))),
+        };
+        Self::new(name, dtype, tensor.dims(), bytes)
+    }
+
+    /// The elements, C order, little endian.
+    pub fn bytes(&self) -> &[u8] {
+        self.data.bytes()
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.bytes().len() / self.dtype.size()
+    }
+
+    /// The elements as f32: f16 and bf16 widened exactly, f64 rounded to nearest.
+    ///
+    /// # Errors
+    /// `Weights` when the elements are not floating point numbers.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        let b = self.bytes();
+        Ok(match self.dtype {
+            Dtype::F32 => values(b, f32::from_le_bytes),
+            Dtype::F64 => values(b, |x| f64::from_le_bytes(x) as f32),
+            Dtype::F16 => values(b, |x| f16::from_le_bytes(x).to_f32()),
+            Dtype::BF16 => values(b, |x| bf16::from_le_bytes(x).to_f32()),
+            other => return Err(self.type_error("a floating point type", other)),
+        })
+    }
+
+    /// The elements as i64; bool as 0 and 1.
+    ///
+    /// # Errors
+    /// `Weights` when the elements are not integers that fit.
+    pub fn to_i64(&self) -> Result<Vec<i64>> {
+        let b = self.bytes();
+        Ok(match self.dtype {
+            Dtype::Bool | Dtype::U8 => values(b, |x: [u8; 1]| i64::from(x[0])),
+            Dtype::I8 => values(b, |x| i64::from(i8::from_le_bytes(x))),
+            Dtype::I16 => values(b, |x| i64::from(i16::from_le_bytes(x))),
+            Dtype::U16 => values(b, |x| i64::from(u16::from_le_bytes(x))),
+            Dtype::I32 => values(b, |x| i64::from(i32::from_le_bytes(x))),
+            Dtype::U32 => values(b, |x| i64::from(u32::from_le_bytes(x))),
+            Dtype::I64 => values(b, i64::from_le_bytes),
+            other => return Err(self.type_error("an integer type", other)),
+        })
+    }
+
+    /// As a candle tensor of type F32 (from floats) or I64 (from integers).
+    ///
+    /// # Errors
+    /// `Weights` when the stored type is of the other kind, `Internal` for another `dtype`.
+    pub fn to_tensor(&self, dtype: DType, device: &Device) -> Result<Tensor> {
+        let shape = self.shape.as_slice();
+        match dtype {
+            DType::F32 => Ok(Tensor::from_vec(self.to_f32()?, shape, device)?),
+            DType::I64 => Ok(Tensor::from_vec(self.to_i64()?, shape, device)?),
+            other => {
+                Err(Error::internal(format!("{}: parameters are F32 or I64, asked for {other:?}", self.name)))
+            }
+        }
+    }
+
+    fn type_error(&self, expected: &str, got: Dtype) -> Error {
+        Error::weights(format!("{}: expected {expected}, got {}", self.name, got.torch_name()))
+    }
+}
+
+fn le_bytes<T, const N: usize>(values: Vec<T>, bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.into_iter().flat_map(bytes).collect()
+}
+
+fn values<T, const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    chunks.iter().map(|c| value(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_survive_the_way_through_bytes() {
+        let t = Tensor::new(&[[1.5f32, -2.25], [0.0, 3.0e-8]], &Device::Cpu).unwrap();
+        let stored = StoredTensor::from_tensor("w", &t).unwrap();
+        assert_eq!((stored.dtype, stored.shape.as_slice(), stored.count()), (Dtype::F32, &[2, 2][..], 4));
+        let back = stored.to_tensor(DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(back.to_vec2::<f32>().unwrap(), t.to_vec2::<f32>().unwrap());
+        let half = StoredTensor::from_tensor("h", &t.to_dtype(DType::BF16).unwrap()).unwrap();
+        assert_eq!(half.to_f32().unwrap()[..2], [1.5, -2.25]);
+        assert!(half.to_i64().unwrap_err().to_string().contains("h: expected an integer type, got bfloat16"));
+        assert!(StoredTensor::new("x", Dtype::F32, &[usize::MAX, 4], vec![]).is_err());
+    }
+}

@@ -48,6 +48,51 @@ fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     (distance <= limit).then_some(distance)
 }
 
+/// How names of a checkpoint become names of a store: the first rule whose prefix matches decides, other names stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyMap {
+    rules: Vec<(String, Action)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Replace(String),
+    Ignore,
+}
+
+impl KeyMap {
+    /// Every name stays.
+    pub fn identity() -> Self {
+        Self::default()
+    }
+
+    /// Names that start with `prefix` are left out on purpose (`""`: all others).
+    pub fn ignore(self, prefix: &str) -> Self {
+        self.rule(prefix, Action::Ignore)
+    }
+
+    /// `from` at the start of a name becomes `to`; `from = ""` puts `to` before every name that no earlier rule takes.
+    pub fn rename(self, from: &str, to: &str) -> Self {
+        self.rule(from, Action::Replace(to.to_string()))
+    }
+
+    fn rule(mut self, prefix: &str, action: Action) -> Self {
+        self.rules.push((prefix.to_string(), action));
+        self
+    }
+
+    /// The store's name of a checkpoint's name, `None` when it is ignored.
+    pub fn map(&self, name: &str) -> Option<String> {
+        let matching =
+            self.rules.iter().find_map(|(prefix, action)| Some((name.strip_prefix(&**prefix)?, action)));
+        match matching {
+            Some((rest, Action::Replace(to))) => Some(format!("{to}{rest}")),
+            Some((_, Action::Ignore)) => None,
+            None => Some(name.to_string()),
+        }
+    }
+}
+
 /// Prefixes that wrappers put before every name: `DataParallel`, `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
@@ -74,6 +119,15 @@ mod tests {
         assert_eq!(nearest("stem.1.bias", names), Some("stem.0.bias"));
         assert_eq!(nearest("optimizer", names), None);
         assert_eq!(did_you_mean("head.fc.weights", names), " (did you mean `head.fc.weight`?)");
+    }
+
+    #[test]
+    fn the_first_matching_rule_decides() {
+        let map = KeyMap::identity().ignore("head.").rename("norm.", "last_norm.").rename("", "backbone.");
+        assert_eq!(map.map("head.fc.weight"), None);
+        assert_eq!(map.map("norm.bias").as_deref(), Some("last_norm.bias"));
+        assert_eq!(map.map("stem.0.bias").as_deref(), Some("backbone.stem.0.bias"));
+        assert_eq!(KeyMap::identity().map("a").as_deref(), Some("a"));
     }
 
     #[test]

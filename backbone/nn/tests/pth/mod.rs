@@ -7,44 +7,44 @@ use zip::write::SimpleFileOptions;
 
 /// A pickle under construction.
 #[derive(Clone, Default)]
-pub struct Pickle(pub Vec<u8>);
+pub(crate) struct Pickle(pub(crate) Vec<u8>);
 
 impl Pickle {
-    pub fn new(protocol: u8) -> Self {
+    pub(crate) fn new(protocol: u8) -> Self {
         Self(vec![0x80, protocol])
     }
 
-    pub fn raw(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    pub fn text(self, text: &str) -> Self {
+    pub(crate) fn text(self, text: &str) -> Self {
         self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
     }
 
-    pub fn int(self, value: i32) -> Self {
+    pub(crate) fn int(self, value: i32) -> Self {
         self.raw(b"J").raw(&value.to_le_bytes())
     }
 
-    pub fn global(self, module: &str, name: &str) -> Self {
+    pub(crate) fn global(self, module: &str, name: &str) -> Self {
         self.raw(format!("c{module}\n{name}\n").as_bytes())
     }
 
-    pub fn ints(self, values: &[i32]) -> Self {
+    pub(crate) fn ints(self, values: &[i32]) -> Self {
         let open = self.raw(b"(");
         values.iter().fold(open, |p, &v| p.int(v)).raw(b"t")
     }
 
     /// A storage by its persistent id; `legacy` has a sixth part.
-    pub fn storage(self, class: &str, key: &str, count: i32, legacy: bool) -> Self {
+    pub(crate) fn storage(self, class: &str, key: &str, count: i32, legacy: bool) -> Self {
         let (module, name) = class.rsplit_once('.').unwrap();
         let open = self.raw(b"(").text("storage").global(module, name).text(key).text("cpu").int(count);
         if legacy { open.raw(b"NtQ") } else { open.raw(b"tQ") }
     }
 
     /// `_rebuild_tensor_v2` of a float storage.
-    pub fn tensor(
+    pub(crate) fn tensor(
         self,
         key: &str,
         count: i32,
@@ -64,23 +64,23 @@ impl Pickle {
             .raw(b")RtR")
     }
 
-    pub fn stop(self) -> Vec<u8> {
+    pub(crate) fn stop(self) -> Vec<u8> {
         self.raw(b".").0
     }
 }
 
-pub fn floats(values: &[f32]) -> Vec<u8> {
+pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 /// A zip-format file of the pickle and its storages.
-pub fn zip_file(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn zip_file(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut members = vec![("archive/data.pkl".to_string(), pickle.to_vec())];
     members.extend(storages.iter().map(|(key, bytes)| (format!("archive/data/{key}"), bytes.clone())));
     zip_members(&members)
 }
 
-pub fn zip_members(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn zip_members(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in members {
@@ -91,7 +91,7 @@ pub fn zip_members(members: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The members of a zip file.
-pub fn unzip(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn unzip(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
     (0..zip.len())
         .map(|i| {
@@ -104,7 +104,7 @@ pub fn unzip(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A legacy file of the pickle and its float storages.
-pub fn legacy_file(pickle: &[u8], storages: &[(&str, Vec<f32>)]) -> Vec<u8> {
+pub(crate) fn legacy_file(pickle: &[u8], storages: &[(&str, Vec<f32>)]) -> Vec<u8> {
     let magic = [0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
     let mut file = magic.to_vec();
     file.extend(Pickle::new(2).int(1001).stop());
@@ -120,7 +120,7 @@ pub fn legacy_file(pickle: &[u8], storages: &[(&str, Vec<f32>)]) -> Vec<u8> {
 }
 
 /// A nested state dict: `w` (transposed, of a shared storage), `b`, and things that are not tensors.
-pub fn example_pickle(legacy: bool) -> Vec<u8> {
+pub(crate) fn example_pickle(legacy: bool) -> Vec<u8> {
     Pickle::new(2)
         .raw(b"}(")
         .text("epoch")
@@ -143,10 +143,10 @@ pub fn example_pickle(legacy: bool) -> Vec<u8> {
         .stop()
 }
 
-pub fn example_zip() -> Vec<u8> {
+pub(crate) fn example_zip() -> Vec<u8> {
     zip_file(&example_pickle(false), &[("0", floats(&[0., 1., 2., 3., 4., 5.])), ("1", floats(&[9.]))])
 }
 
-pub fn example_legacy() -> Vec<u8> {
+pub(crate) fn example_legacy() -> Vec<u8> {
     legacy_file(&example_pickle(true), &[("0", vec![0., 1., 2., 3., 4., 5.]), ("1", vec![9.])])
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Runner;
 
-pub const RUNNERS: &[(&str, Runner)] = &[
+pub(super) const RUNNERS: &[(&str, Runner)] = &[
     ("weight_recipe", weight_recipe),
     ("checkpoint_timm", checkpoint_timm),
     ("checkpoint_plain", checkpoint_plain),

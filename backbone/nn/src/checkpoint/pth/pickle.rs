@@ -94,7 +94,7 @@ impl Pickle {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
-            arena: Arena { nodes: Vec::new(), copied: 0 },
+            arena: Arena { nodes: Vec::new(), may_copy: data.len() },
         };
         let root = machine
             .run()
@@ -110,8 +110,8 @@ impl Pickle {
 /// The values, and what can be done with them without the byte stream.
 pub(super) struct Arena {
     pub(super) nodes: Vec<Node>,
-    /// Items copied from one container to another so far.
-    copied: usize,
+    /// Items that may still be copied from one container to another: an honest pickle copies each at most once.
+    may_copy: usize,
 }
 
 impl Arena {
@@ -129,10 +129,9 @@ impl Arena {
 
     /// Bounds what calls may copy out of values that exist already.
     pub(super) fn count_copies(&mut self, n: usize) -> Result<()> {
-        self.copied += n;
-        if self.copied > MAX_NODES {
-            return Err(Error::weights(format!("more than {MAX_NODES} objects")));
-        }
+        let rest = self.may_copy.checked_sub(n);
+        self.may_copy =
+            rest.ok_or_else(|| Error::weights("the same long list is made into a dict again and again"))?;
         Ok(())
     }
 

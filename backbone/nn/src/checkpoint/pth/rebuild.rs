@@ -55,17 +55,25 @@ fn object(arena: &mut Arena, class: Id) -> Result<Id> {
 /// `OrderedDict()`, or the old form with a list of pairs.
 fn dict(arena: &mut Arena, args: &[Id]) -> Result<Id> {
     let mut items = Vec::new();
-    if let Some(Node::List(pairs)) = args.first().map(|&id| arena.node(id)) {
-        for &pair in pairs {
-            if let Node::Tuple(pair) | Node::List(pair) = arena.node(pair)
-                && let [key, value] = pair[..]
-            {
-                items.push((key, value));
-            }
-        }
+    if let Some(&list) = args.first()
+        && let Node::List(pairs) = arena.node(list)
+    {
+        let count = pairs.len();
+        arena.count_copies(count)?;
+        items = pairs_of(arena, list);
     }
-    arena.count_copies(items.len())?;
     arena.push(Node::Dict(items))
+}
+
+fn pairs_of(arena: &Arena, list: Id) -> Vec<(Id, Id)> {
+    let Node::List(pairs) = arena.node(list) else { return Vec::new() };
+    let pair = |&id: &Id| match arena.node(id) {
+        Node::Tuple(pair) | Node::List(pair) => {
+            <[Id; 2]>::try_from(pair.as_slice()).ok().map(|[key, value]| (key, value))
+        }
+        _ => None,
+    };
+    pairs.iter().filter_map(pair).collect()
 }
 
 /// A tensor from (storage, offset, size, stride, …).

@@ -13,6 +13,7 @@ pub(super) const RUNNERS: &[(&str, Runner)] = &[
     ("token_mixer", token_mixer),
     ("state_dict_keys", state_dict_keys),
     ("care_train_step", train_step),
+    ("care_arch_facts", arch_facts),
 ];
 
 /// The three ways in which every forward case runs. CARE has no dense 3×3, so Winograd changes nothing in it; it runs all

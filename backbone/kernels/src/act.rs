@@ -7,7 +7,7 @@ use crate::simd::{Simd, math, per_isa};
 /// Floats of a parallel task: 64 KiB in and out, so that results are still near when the next kernel wants them.
 const CHUNK: usize = 1 << 14;
 
-/// GELU, exact (erf) form: `y = x/2 · (1 + erf(x/√2))`. Error against f64 ≤ 1e-6 + 1e-6·|y|.
+/// GELU, exact (erf) form: `y = x/2 · (1 + erf(x/√2))`. Error against f64 ≤ 1.5e-6 + 1e-6·|y|.
 ///
 /// # Panics
 /// When the lengths differ.

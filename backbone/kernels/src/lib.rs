@@ -21,6 +21,5 @@ pub mod peak;
 pub mod reference;
 pub mod resample;
 pub mod scratch;
-#[allow(dead_code)] // until the exponential lands
 mod simd;
 pub mod winograd;

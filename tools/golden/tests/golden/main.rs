@@ -38,7 +38,6 @@ const LATER: &[(&str, &str)] = &[
     ("seg_loss", "semantic segmentation"),
     ("seg_metrics", "semantic segmentation"),
     ("label_map", "semantic segmentation"),
-    ("label_resize", "semantic segmentation"),
     ("e2e_seg", "semantic segmentation"),
     ("optimizer", "training"),
     ("grad_clip", "training"),

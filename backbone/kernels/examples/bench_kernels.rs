@@ -1,6 +1,6 @@
 //! GFLOP/s of every dense kernel on one thread, as a share of what the processor can do.
 //!
-//! `cargo run --release -p care-kernels --example bench_kernels [-- FILTER [ISA [REPEATS]]]`, where FILTER is part of a row's name.
+//! `cargo run --release -p care-kernels --example bench_kernels [-- FILTER [ISA [SECONDS]]]`, where FILTER is part of a row's name.
 //! Time is that of the thread where the system tells it (Linux), and the best of several batches is shown: on a shared machine only the
 //! undisturbed ones say something about the kernel.
 
@@ -20,15 +20,16 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let filter = arguments.next().unwrap_or_default();
     let isa = arguments.next().unwrap_or_default();
-    let repeats = arguments.next().and_then(|r| r.parse().ok()).unwrap_or(15);
+    let budget = arguments.next().and_then(|r| r.parse().ok()).unwrap_or(0.3);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread");
-    pool.install(|| Bench { filter, isa, repeats }.all());
+    pool.install(|| Bench { filter, isa, budget }.all());
 }
 
 struct Bench {
     filter: String,
     isa: String,
-    repeats: usize,
+    /// Seconds per row.
+    budget: f64,
 }
 
 /// A map size and channels in and out.
@@ -58,16 +59,19 @@ impl Bench {
             (0..runs).for_each(|_| run());
             start.seconds() / runs as f64
         };
-        let batch = (0.01 / time(1)).ceil().clamp(1.0, 1000.0) as usize; // about 10 ms
-        let best = (0..self.repeats).map(|_| time(batch)).fold(f64::INFINITY, f64::min);
+        let once = time(1);
+        let batch = (0.001 / once).ceil().clamp(1.0, 1000.0) as usize; // about 1 ms
+        let batches = (self.budget / (once * batch as f64)).clamp(5.0, 1000.0) as usize;
+        let best = (0..batches).map(|_| time(batch)).fold(f64::INFINITY, f64::min);
         let gflops = 2.0 * macs as f64 / best / 1e9;
         let share = 100.0 * gflops / peak;
         println!("{name:<44} {:>9} {:>10.3} {gflops:>9.1} {share:>6.1}%", isa.name(), best * 1e3);
     }
 
     fn products(&self, isa: Isa, peak: f64) {
-        const CASES: [Case; 8] = [
+        const CASES: [Case; 9] = [
             ([200, 336], 32, 64),
+            ([56, 56], 32, 64),
             ([100, 168], 64, 256),
             ([50, 84], 128, 512),
             ([50, 84], 512, 128),

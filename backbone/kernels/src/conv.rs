@@ -266,6 +266,7 @@ impl Pass<'_> {
                     m: level.interior.len(),
                     taps,
                     columns,
+                    ahead: if y + 1 == band.rows.end { self.w.matrix.panel(panel + 1) } else { &[] },
                     ..self.product(panel, c, level.out_stride)
                 });
             }
@@ -318,6 +319,7 @@ impl Pass<'_> {
             columns: 0,
             relu: self.act == Act::Relu,
             residuals: &[],
+            ahead: &[],
         }
     }
 

@@ -199,11 +199,21 @@ impl Pass<'_> {
                         columns: block.columns,
                         relu: false,
                         residuals: &[],
+                        ahead: self.ahead(chunk, column + PANEL),
                     });
                     (self.kernels.gelu)(&block);
                 }
             }
             y += count;
+        }
+    }
+
+    /// The weights that are needed after those of the hidden channels before `column`.
+    fn ahead(&self, chunk: &Chunk<'_>, column: usize) -> &[f32] {
+        match &self.w.fc2 {
+            _ if column < chunk.hidden.end => self.w.fc1.panel(column / PANEL),
+            Some(fc2) => part(fc2, 0, &chunk.hidden),
+            None => &[],
         }
     }
 
@@ -276,6 +286,7 @@ impl Pass<'_> {
                     columns: PANEL.min(fc2.n_out - column),
                     relu: false,
                     residuals: residuals.get(),
+                    ahead: part(fc2, panel + 1, &chunk.hidden),
                 });
             }
         }
@@ -289,6 +300,11 @@ impl Pass<'_> {
         // SAFETY: the caller's contract.
         unsafe { self.out.get().add((image * self.x.h + y) * self.x.w * self.out_stride) }
     }
+}
+
+/// The rows of a panel that multiply a range of hidden channels.
+fn part<'a>(fc2: &'a PackedMatrix, panel: usize, hidden: &Range<usize>) -> &'a [f32] {
+    fc2.panel(panel).get(hidden.start * PANEL..hidden.end * PANEL).unwrap_or(&[])
 }
 
 /// Panics unless everything fits: the check that the pointer arithmetic below rests on.

@@ -36,7 +36,7 @@ unsafe fn multiply_adds_body<S: Simd>(s: S, count: usize, out: *mut f32) {
 
 /// Billions of floating-point operations per second of one thread (a multiply-add counts two): the best of `repeats` short runs.
 pub fn measured_gflops(isa: Isa, repeats: usize) -> f64 {
-    const COUNT: usize = 20_000;
+    const COUNT: usize = 200_000; // about 1 ms: long enough for the processor to leave its burst frequency
     let lanes = match isa {
         Isa::Avx512 => 16,
         Isa::Avx2 => 8,

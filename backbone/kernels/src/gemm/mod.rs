@@ -64,9 +64,10 @@ impl PackedMatrix {
         self.n_out.div_ceil(PANEL)
     }
 
-    /// The first row of a panel: `k` rows of [`PANEL`] floats.
-    pub(crate) fn panel(&self, panel: usize) -> *const f32 {
-        self.panels[panel * self.k * PANEL..].as_ptr()
+    /// A panel: `k` rows of [`PANEL`] floats. Behind the last one there is nothing.
+    pub(crate) fn panel(&self, panel: usize) -> &[f32] {
+        let size = self.k * PANEL;
+        self.panels.get(panel * size..(panel + 1) * size).unwrap_or(&[])
     }
 }
 
@@ -179,6 +180,7 @@ impl Product<'_> {
                     columns,
                     relu: self.epilogue.act == Act::Relu,
                     residuals: if later { &[] } else { residuals.get() },
+                    ahead: self.w.panel(panel + 1),
                 });
                 if later {
                     let block = RowBlock { p: c, stride: self.out_stride, m: rows.len(), columns };

@@ -8,6 +8,7 @@
 // Indices are constants once the loops are unrolled, and read like the formula.
 #![allow(clippy::needless_range_loop)]
 
+use crate::buffer::LINE;
 use crate::gemm::PANEL;
 use crate::simd::{Simd, per_isa};
 
@@ -50,7 +51,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) m: usize,
     pub(crate) taps: &'a [Tap],
     /// Rows of [`PANEL`] floats.
-    pub(crate) panel: *const f32,
+    pub(crate) panel: &'a [f32],
     pub(crate) start: Start,
     /// Results of pixel `i` go to `c + i · ldc`.
     pub(crate) c: *mut f32,
@@ -60,6 +61,9 @@ pub(crate) struct Rows<'a> {
     pub(crate) relu: bool,
     /// Added last.
     pub(crate) residuals: &'a [TileResidual],
+    /// The weights that the next product will read. They are asked for while this one runs, evenly over its steps: weights come from beyond
+    /// the second-level cache once per use, and waiting for them cost a tenth of a Winograd convolution.
+    pub(crate) ahead: &'a [f32],
 }
 
 per_isa! {
@@ -96,10 +100,14 @@ unsafe fn rows_body<S: Simd>(s: S, r: &Rows<'_>) {
 #[inline(always)]
 unsafe fn column_group<S: Simd, const NV: usize>(s: S, r: &Rows<'_>, column: usize, columns: usize) {
     let tiles = r.m.div_ceil(S::TILE_ROWS);
+    let k: usize = r.taps.iter().map(|tap| tap.len).sum();
+    let groups = r.columns.div_ceil(S::TILE_VECTORS * S::LANES);
+    let group = column / (S::TILE_VECTORS * S::LANES);
     let mut row = 0;
     for left in (1..=tiles).rev() {
         let height = (r.m - row).div_ceil(left);
-        let at = At { row, column, columns };
+        let done = (group * tiles + tiles - left) * k;
+        let at = At { row, column, columns, done, steps: (groups * tiles * k).max(1) };
         macro_rules! tiles_of {
             ($($height:literal)+) => {
                 match height {
@@ -121,27 +129,35 @@ struct At {
     row: usize,
     column: usize,
     columns: usize,
+    /// Panel rows that all tiles of the product read, and those before this tile.
+    steps: usize,
+    done: usize,
 }
 
 /// `MR` pixels × `NV` vectors.
 ///
-/// `acc` must stay in registers, so it is only touched by loops that the compiler unrolls completely. What needs more (residuals, a tile
-/// at the right end of the matrix) works on a copy on the stack.
+/// `acc` must stay in registers, so it is only touched by loops that the compiler unrolls completely. A tile at the right end of the
+/// matrix, whose vectors are cut, is finished on a copy on the stack.
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at: At) {
     // SAFETY: the caller's contract: rows at.row..at.row + MR and columns at.column..at.column + at.columns exist.
     unsafe {
         let c = r.c.add(at.row * r.ldc + at.column);
         let mut acc = start::<S, MR, NV>(s, r, at);
+        // A few floats per step; a line is asked for several times, which is cheaper than to count.
+        let step = (r.ahead.len() / at.steps).min(LINE);
+        let mut ahead = r.ahead.as_ptr().wrapping_add(at.done * step);
         for tap in r.taps {
             let a = r.a.add(at.row * r.lda + tap.offset);
-            let mut b = r.panel.add(tap.k0 * PANEL + at.column);
+            let mut b = r.panel.as_ptr().add(tap.k0 * PANEL + at.column);
             for k in 0..tap.len {
                 let mut weights = [s.zero(); NV];
                 for j in 0..NV {
                     weights[j] = s.load(b.add(j * S::LANES));
                 }
                 b = b.add(PANEL);
+                s.prefetch(ahead);
+                ahead = ahead.wrapping_add(step);
                 for i in 0..MR {
                     let x = s.splat(*a.add(i * r.lda + k));
                     for j in 0..NV {
@@ -157,7 +173,29 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
                 }
             }
         }
-        if r.residuals.is_empty() && at.columns == NV * S::LANES {
+        if at.columns == NV * S::LANES {
+            for residual in r.residuals {
+                let value = residual.data.add(at.row * residual.stride + at.column);
+                if residual.scale.is_null() {
+                    for i in 0..MR {
+                        for j in 0..NV {
+                            let v = s.load(value.add(i * residual.stride + j * S::LANES));
+                            acc[i][j] = s.add(acc[i][j], v);
+                        }
+                    }
+                } else {
+                    let mut scale = [s.zero(); NV];
+                    for j in 0..NV {
+                        scale[j] = s.load(residual.scale.add(at.column + j * S::LANES));
+                    }
+                    for i in 0..MR {
+                        for j in 0..NV {
+                            let v = s.load(value.add(i * residual.stride + j * S::LANES));
+                            acc[i][j] = s.fma(v, scale[j], acc[i][j]);
+                        }
+                    }
+                }
+            }
             for i in 0..MR {
                 for j in 0..NV {
                     s.store(c.add(i * r.ldc + j * S::LANES), acc[i][j]);

@@ -25,16 +25,39 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     s.div(p, polynomial(s, z, &ERF_Q))
 }
 
-/// Below it |GELU| < 1e-7.
-const GELU_ZERO: f32 = -5.5;
+/// Where Φ is 0 (below the negative) and 1 (above) in f32 for the purposes of GELU: 4·√2.
+const GELU_END: f32 = 5.656_854;
 
-/// GELU in the exact form, `x/2 · (1 + erf(x/√2))`.
+/// GELU in the exact form, `x · Φ(x)` with `Φ(x) = (1 + erf(x/√2)) / 2`: error ≤ 5e-7, or 3e-7 of a large result.
+///
+/// The factors √2 and ½ are folded into the coefficients of [`erf`].
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    let e = erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-    let half = s.mul(x, s.splat(0.5));
-    // Far below zero `1 + erf` is a rounding error, which a huge x would blow up.
-    s.select_gt(s.splat(GELU_ZERO), x, s.zero(), s.fma(half, e, half))
+    // Far below zero 1 + erf is a rounding error, which a huge x would blow up; so the factor is bounded too.
+    // (The operands stand in this order because then a NaN comes through.)
+    let x = s.max(s.splat(-GELU_END), x);
+    let t = s.min(s.splat(GELU_END), x);
+    let z = s.mul(t, t);
+    let p = s.mul(polynomial(s, z, &GELU_P), t);
+    let half_erf = s.div(p, polynomial(s, z, &ERF_Q_HALF));
+    s.fma(x, half_erf, s.mul(x, s.splat(0.5)))
+}
+
+/// [`ERF_P`] for x/√2 and half the value: the coefficient of x²ⁿ divided by 2ⁿ·2√2.
+const GELU_P: [f32; 7] = scaled(&ERF_P, 0.353_553_390_593_273_8);
+
+/// [`ERF_Q`] for x/√2: the coefficient of x²ⁿ divided by 2ⁿ.
+const ERF_Q_HALF: [f32; 5] = scaled(&ERF_Q, 1.0);
+
+/// Coefficients of a polynomial in z, highest power first, for z/2 and times a factor.
+const fn scaled<const N: usize>(coefficients: &[f32; N], factor: f64) -> [f32; N] {
+    let mut out = [0.0; N];
+    let mut i = 0;
+    while i < N {
+        out[i] = (coefficients[i] as f64 * factor / (1u32 << (N - 1 - i)) as f64) as f32;
+        i += 1;
+    }
+    out
 }
 
 /// Where the density of the normal distribution is 0 in f32, long before its square overflows.

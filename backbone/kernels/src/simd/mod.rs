@@ -92,6 +92,10 @@ pub(crate) trait Simd: Copy {
     /// Both point to `LANES / 2` writable floats.
     unsafe fn store_halves(self, lo: *mut f32, hi: *mut f32, v: Self::V);
 
+    /// Asks for the cache line of an address, which need not exist.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::V {

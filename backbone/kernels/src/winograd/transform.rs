@@ -4,6 +4,7 @@
 
 #![allow(clippy::needless_range_loop)] // columns of arrays, and closures would not inherit the target feature
 
+use crate::buffer::LINE;
 use crate::simd::{Simd, per_isa};
 
 /// Pixels of a tile and its border, in one direction.
@@ -157,6 +158,7 @@ unsafe fn output_lanes<S: Simd, const FULL: bool>(s: S, tile: &OutputTile, c: us
             let mut values = [s.zero(); SIDE];
             for (x, value) in values.iter_mut().enumerate() {
                 let p = tile.from.add((y * SIDE + x) * tile.slab + c);
+                s.prefetch(p.wrapping_add(LINE)); // 36 streams are more than the processor follows by itself
                 *value = if FULL { s.load(p) } else { s.load_first(p, lanes) };
             }
             *row = output_line(s, values);

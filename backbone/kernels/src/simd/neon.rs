@@ -75,6 +75,10 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> float32x4_t {
+        if n == LANES {
+            // SAFETY: n floats are LANES floats.
+            return unsafe { self.load(p) };
+        }
         let mut lanes = [0.0; LANES];
         for (i, lane) in lanes.iter_mut().enumerate().take(n) {
             // SAFETY: the caller vouches for n floats.
@@ -86,6 +90,10 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, v: float32x4_t, n: usize) {
+        if n == LANES {
+            // SAFETY: n floats are LANES floats.
+            return unsafe { self.store(p, v) };
+        }
         let mut lanes = [0.0; LANES];
         // SAFETY: the array has 4 floats.
         unsafe { vst1q_f32(lanes.as_mut_ptr(), v) };

@@ -71,6 +71,10 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> F32x4 {
+        if n == LANES {
+            // SAFETY: n floats are LANES floats.
+            return unsafe { self.load(p) };
+        }
         let mut out = [0.0; LANES];
         for (i, lane) in out.iter_mut().enumerate().take(n) {
             // SAFETY: the caller vouches for n floats.
@@ -81,6 +85,10 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, v: F32x4, n: usize) {
+        if n == LANES {
+            // SAFETY: n floats are LANES floats.
+            return unsafe { self.store(p, v) };
+        }
         for (i, lane) in v.0.into_iter().enumerate().take(n) {
             // SAFETY: the caller vouches for n floats.
             unsafe { *p.add(i) = lane };

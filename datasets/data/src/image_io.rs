@@ -133,7 +133,8 @@ fn refused(format: ImageFormat, error: ImageError, limits: &DecodeLimits) -> Err
             "decoding this {name} needs more than the {} MiB allowed for one picture",
             limits.max_decoder_bytes >> 20
         )),
-        e => Error::input(format!("damaged {name}: {e}")),
+        // Some decoders end their message with a line break.
+        e => Error::input(format!("damaged {name}: {}", e.to_string().trim_end())),
     }
 }
 
@@ -177,7 +178,7 @@ fn is_readable(format: ImageFormat) -> bool {
 }
 
 fn unreadable_format(name: &str) -> Error {
-    Error::unsupported(format!("is a {name} file, which is not supported; convert it to one of {READABLE}"))
+    Error::unsupported(format!("{name} pictures are not supported; convert it to one of {READABLE}"))
 }
 
 fn explain_unknown(bytes: &[u8]) -> Error {

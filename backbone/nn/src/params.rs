@@ -167,12 +167,17 @@ impl ParamStore {
     /// # Errors
     /// `Config` when a weight would become a buffer.
     pub fn set_roles(&self, mut role_of: impl FnMut(&str, Role) -> Role) -> Result<()> {
-        for param in lock(&self.params).list.iter_mut().filter(|p| p.role != Role::Buffer) {
-            let role = role_of(&param.name, param.role);
-            if role == Role::Buffer {
+        let mut params = self.params();
+        for param in params.iter_mut().filter(|p| p.role != Role::Buffer) {
+            // the lock is not held: `role_of` may look into the store
+            param.role = role_of(&param.name, param.role);
+            if param.role == Role::Buffer {
                 return Err(Error::config(format!("{}: a weight cannot become a buffer", param.name)));
             }
-            param.role = role;
+        }
+        let mut stored = lock(&self.params);
+        for (stored, new) in stored.list.iter_mut().zip(params) {
+            stored.role = new.role;
         }
         Ok(())
     }
@@ -359,7 +364,8 @@ mod tests {
         assert!(!infer.track_op());
         store.set("stages.0.weight", &Tensor::zeros((2, 3), DType::F64, &Device::Cpu).unwrap()).unwrap();
         assert_eq!((values(&weight), values(&infer)), (vec![0.0; 6], vec![0.0; 6]), "values are shared");
-        store.set_roles(|_, _| Role::Frozen).unwrap();
+        store.set_roles(|name, _| store.get(name).map_or(Role::Trainable, |_| Role::Frozen)).unwrap();
+        assert!(store.set_roles(|_, _| Role::Buffer).is_err());
         assert!(!declare_net(&store.root(Purpose::TRAIN)).unwrap().0.track_op());
         assert!(store.trainable().is_empty());
     }

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use candle_core::Device;
+use care_backbone::care::CareClassifier;
 use care_golden::{Case, Checker};
 use care_nn::checkpoint::Dtype;
-use care_nn::{Checkpoint, ErrorKind, Select, StoredTensor, recipe};
+use care_nn::{Checkpoint, ErrorKind, LoadOptions, ParamStore, Select, StoredTensor, load_strict, recipe};
 use serde_json::Value;
 
 use crate::Runner;
+use crate::care::{PURPOSES, free_config};
 
 pub(super) const RUNNERS: &[(&str, Runner)] = &[
     ("weight_recipe", weight_recipe),
@@ -135,10 +138,58 @@ fn checkpoint_timm(case: &Case) -> Result<(), String> {
             same(name, auto.metadata.get(&format!("args/{name}")), Some(&text))?;
         }
     }
+    if want.get("eval_logits").is_some() {
+        check_logits(case, &auto, &want["eval_logits"])?;
+    } else {
+        load_strict(&store_of(case)?, &auto, &LoadOptions::whole()).map_err(|e| e.to_string())?;
+    }
     match want.get("state_dict_ema") {
-        Some(ema) => check_all(&read(case, &Select::Ema)?, ema),
+        Some(ema) => {
+            let averaged = read(case, &Select::Ema)?;
+            check_all(&averaged, ema)?;
+            check_logits(case, &averaged, &want["eval_logits_ema"])
+        }
         None => same("averaged weights", read(case, &Select::Ema).is_err(), true),
     }
+}
+
+/// The store of the case's network, with initial values.
+fn store_of(case: &Case) -> Result<ParamStore, String> {
+    let (config, classes) = free_config(&case.json["config"])?;
+    let store = ParamStore::new(Device::Cpu, 0);
+    CareClassifier::new(&store.root(PURPOSES[0].1), &config, classes).map_err(|e| e.to_string())?;
+    Ok(store)
+}
+
+/// The file is loaded strictly and the network computes with it: the case gives the averaged logits, computed in f64 and
+/// printed to nine digits, without a tolerance of its own; that of the tiny network's logits is 2e-5 (absolute) + 1e-4.
+fn check_logits(case: &Case, checkpoint: &Checkpoint, want: &Value) -> Result<(), String> {
+    let (config, classes) = free_config(&case.json["config"])?;
+    let x = case.input("input")?.nhwc();
+    let want: Vec<f64> = want
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(Value::as_f64)
+        .collect();
+    for (variant, purpose) in PURPOSES {
+        let store = store_of(case)?;
+        let text = |e: care_nn::Error| format!("{variant}: {e}");
+        load_strict(&store, checkpoint, &LoadOptions::whole()).map_err(text)?;
+        let net = CareClassifier::new(&store.root(purpose), &config, classes).map_err(text)?;
+        let logits = net.logits(&x).map_err(text)?;
+        let got: Vec<f32> = logits.flatten_all().and_then(|t| t.to_vec1()).map_err(|e| e.to_string())?;
+        same("number of logits", (got.len(), want.is_empty()), (want.len(), false))?;
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            let got = f64::from(*got);
+            if !((got - want).abs() <= 2e-5 + 1e-4 * want.abs()) {
+                return Err(format!("{variant}: logit {i}: expected {want}, got {got}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn checkpoint_mmengine(case: &Case) -> Result<(), String> {

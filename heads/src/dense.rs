@@ -1,8 +1,8 @@
 //! What dense heads share: towers of convolutions and prediction layers over all pyramid levels.
 //!
-//! Built for inference, a layer runs over every level in one call and towers alternate between two buffers. The
-//! classification layer of 80 classes and 9 anchors makes 720 channels, 64 MB at 800×1344; it is computed in channel
-//! groups so that never more than one group exists.
+//! Built for inference, a layer runs over every level in one call and towers alternate between two buffers.
+//! The classification layer of 80 classes and 9 anchors makes 720 channels, 64 MB at 800×1344; it is computed
+//! in channel groups so that never more than one group exists.
 
 use crate::pyramid::Pyramid;
 use crate::select::ChannelRange;
@@ -15,8 +15,8 @@ use care_nn::{Init, Purpose, Result};
 /// Initial weights of every convolution of a dense head.
 pub(crate) const HEAD_INIT: Init = Init::Normal { std: 0.01 };
 
-/// Channels per group of a prediction layer: as wide as the towers of the presets, so a group fits their buffers, and a
-/// multiple of every vector tile.
+/// Channels per group of a prediction layer: as wide as the towers of the presets, so a group fits their
+/// buffers, and a multiple of every vector tile.
 const GROUP_CHANNELS: usize = 256;
 
 /// 3×3 convolutions with ReLU, `[N, H, W, C]` to `[N, H, W, channels]`.

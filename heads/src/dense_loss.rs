@@ -1,8 +1,8 @@
 //! Targets and losses of an anchor head with sigmoid classes (RetinaNet), as mmdetection's `AnchorHead`.
 //!
-//! Focal loss over every anchor that is not ignored, box loss over positives, both divided by the sum over pictures of
-//! max(positives, 1): a picture without objects counts 1. Anchors whose cell starts beyond the picture's own padding
-//! neither learn nor compete for objects.
+//! Focal loss over every anchor that is not ignored, box loss over positives, both divided by the sum over
+//! pictures of max(positives, 1): a picture without objects counts 1. Anchors whose cell starts beyond the
+//! picture's own padding neither learn nor compete for objects.
 //! Source: <https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/models/dense_heads/anchor_head.py>
 
 use crate::anchors::{AnchorGenerator, Grid};
@@ -70,6 +70,14 @@ struct PictureTargets {
     positives: Vec<(usize, [f32; 4])>,
 }
 
+/// The objects of one picture, and the regions to look away from.
+#[derive(Default)]
+struct Objects {
+    boxes: Vec<BoxXyxy>,
+    classes: Vec<u32>,
+    ignore: Vec<BoxXyxy>,
+}
+
 impl DenseLoss {
     /// Losses of each level; `outputs` hold one entry per level.
     ///
@@ -111,19 +119,19 @@ impl DenseLoss {
         target: &DetTarget,
         info: &ImageInfo,
     ) -> Result<PictureTargets> {
-        let (objects, classes, ignore) = self.objects(target)?;
+        let objects = self.objects(target)?;
         let flags = |(level, &grid): (usize, &Grid)| self.anchors.valid_flags(level, grid, info.padded);
         let valid: Vec<bool> = grids.iter().enumerate().flat_map(flags).collect();
         let inside: Vec<usize> = (0..anchors.len()).filter(|&i| valid[i]).collect();
         let priors: Vec<BoxXyxy> = inside.iter().map(|&i| anchors[i]).collect();
-        let assignment = self.matcher.assign(&priors, &objects, &ignore);
+        let assignment = self.matcher.assign(&priors, &objects.boxes, &objects.ignore);
         let mut labels = vec![self.num_classes as u32; anchors.len()];
         let mut weights = vec![0.0; anchors.len()];
         let mut positives = Vec::new();
         for (&i, found) in inside.iter().zip(&assignment.matches) {
             if let Match::Object(object) = *found {
-                labels[i] = classes[object];
-                positives.push((i, self.coder.encode(&anchors[i], &objects[object])));
+                labels[i] = objects.classes[object];
+                positives.push((i, self.coder.encode(&anchors[i], &objects.boxes[object])));
             }
             if *found != Match::Ignore {
                 weights[i] = 1.0;
@@ -132,16 +140,14 @@ impl DenseLoss {
         Ok(PictureTargets { labels, weights, positives })
     }
 
-    /// Boxes and classes to learn, and the regions to look away from.
-    #[allow(clippy::type_complexity)] // three parallel lists, taken apart at once
-    fn objects(&self, target: &DetTarget) -> Result<(Vec<BoxXyxy>, Vec<u32>, Vec<BoxXyxy>)> {
-        let (mut boxes, mut classes, mut ignore) = (Vec::new(), Vec::new(), Vec::new());
+    fn objects(&self, target: &DetTarget) -> Result<Objects> {
+        let mut objects = Objects::default();
         for ((b, class), &ignored) in target.boxes.iter().zip(&target.classes).zip(&target.ignore) {
             if !b.to_array().iter().all(|v| v.is_finite()) {
                 return Err(Error::input(format!("a target box is not finite: {b:?}")));
             }
             if ignored {
-                ignore.push(*b);
+                objects.ignore.push(*b);
                 continue;
             }
             if class.0 >= self.num_classes {
@@ -151,10 +157,10 @@ impl DenseLoss {
                     class.0
                 )));
             }
-            boxes.push(*b);
-            classes.push(class.0 as u32);
+            objects.boxes.push(*b);
+            objects.classes.push(class.0 as u32);
         }
-        Ok((boxes, classes, ignore))
+        Ok(objects)
     }
 
     fn class_loss(

@@ -1,7 +1,8 @@
-//! Losses weighted and averaged as mmdetection's `weight_reduce_loss`; the elementwise losses and their gradients are
-//! those of [`care_nn::ops`].
+//! Losses weighted and averaged as mmdetection's `weight_reduce_loss`; the elementwise losses and their
+//! gradients are those of [`care_nn::ops`].
 //!
-//! Without `avg_factor` a loss is the mean over its elements; with it, the sum divided by it (plus f32's epsilon, as there).
+//! Without `avg_factor` a loss is the mean over its elements; with it, the sum divided by it (plus f32's
+//! epsilon, as there).
 //! Source: <https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/models/losses/utils.py>
 
 use candle_core::{DType, Tensor};
@@ -61,8 +62,8 @@ pub fn cross_entropy(pred: &Tensor, target: &Tensor, how: Weighting<'_>) -> Resu
     how.reduce(&ops::cross_entropy(pred, target)?)
 }
 
-/// Binary cross-entropy of one-hot rows: row `m` is 1 in column `target[m]`, and all 0 when that is `C` (with one column,
-/// as in the RPN, 0 is an object and 1 is background).
+/// Binary cross-entropy of one-hot rows: row `m` is 1 in column `target[m]`, and all 0 when that is `C` (with
+/// one column, as in the RPN, 0 is an object and 1 is background).
 ///
 /// # Shapes
 /// `pred [M, C]`, `target [M]` (integers), weight `[M]` → scalar.
@@ -105,8 +106,8 @@ pub fn mask_bce(pred: &Tensor, target: &Tensor, classes: &[usize]) -> Result<Ten
     Ok(ops::bce_with_logits(&own, &target.flatten_all()?)?.mean_all()?)
 }
 
-/// A zero that still hangs on `pred`: every parameter behind it gets a gradient of 0, as in PyTorch, instead of none.
-/// (candle prunes a multiplication by the number 0 from the graph, not one by a tensor.)
+/// A zero that still hangs on `pred`: every parameter behind it gets a gradient of 0, as in PyTorch, instead
+/// of none. (candle prunes a multiplication by the number 0 from the graph, not one by a tensor.)
 pub(crate) fn tracked_zero(pred: &Tensor) -> Result<Tensor> {
     let sum = pred.sum_all()?;
     Ok(sum.mul(&sum.zeros_like()?.detach())?)

@@ -27,7 +27,8 @@ pub struct Matcher {
     pub min_pos_iou: f32,
     /// Whether objects claim their best priors at all.
     pub match_low_quality: bool,
-    /// Share of a prior inside an ignore region above which the prior is ignored; `None`: regions are not looked at.
+    /// Share of a prior inside an ignore region above which the prior is ignored; `None`: regions are not
+    /// looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore_iof: Option<f32>,
 }

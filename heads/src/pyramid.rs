@@ -15,8 +15,14 @@ pub(crate) struct Pyramid {
 impl Pyramid {
     /// Maps of the given shapes, contents unspecified.
     pub(crate) fn new(shapes: Vec<[usize; 4]>) -> Self {
-        let data = scratch::take(shapes.iter().map(volume).sum());
-        Self { shapes, data }
+        Self::with_room(shapes, 0)
+    }
+
+    /// The same in a buffer of at least `room` floats, so that the pool can serve a later pyramid of that
+    /// size from it.
+    pub(crate) fn with_room(shapes: Vec<[usize; 4]>, room: usize) -> Self {
+        let need: usize = shapes.iter().map(volume).sum();
+        Self { shapes, data: scratch::take(need.max(room)) }
     }
 
     /// Copies of tensors `[N, H, W, C]`.
@@ -34,6 +40,11 @@ impl Pyramid {
         &self.shapes
     }
 
+    /// Floats of all maps.
+    pub(crate) fn len(&self) -> usize {
+        self.shapes.iter().map(volume).sum()
+    }
+
     /// The same grids with another number of channels.
     pub(crate) fn shapes_with(&self, channels: usize) -> Vec<[usize; 4]> {
         self.shapes.iter().map(|&[n, h, w, _]| [n, h, w, channels]).collect()
@@ -42,9 +53,8 @@ impl Pyramid {
     /// Reuses the memory for maps of `channels`, growing it if it must; contents become unspecified.
     pub(crate) fn set_channels(&mut self, channels: usize) {
         self.shapes = self.shapes_with(channels);
-        let need = self.shapes.iter().map(volume).sum();
-        if self.data.len() < need {
-            self.data = scratch::take(need);
+        if self.data.len() < self.len() {
+            self.data = scratch::take(self.len());
         }
     }
 

@@ -1,7 +1,7 @@
 //! RetinaNet's head (Lin et al., ICCV 2017, <https://arxiv.org/abs/1708.02002>): two towers shared by all levels.
 //!
-//! Names as mmdetection: `cls_convs.{i}.conv`, `reg_convs.{i}.conv`, `retina_cls`, `retina_reg`. Output channel
-//! `anchor * num_classes + class`, respectively `anchor * 4 + coordinate`.
+//! Names as mmdetection: `cls_convs.{i}.conv`, `reg_convs.{i}.conv`, `retina_cls`, `retina_reg`. Output
+//! channel `anchor * num_classes + class`, respectively `anchor * 4 + coordinate`.
 
 use crate::dense::{HEAD_INIT, Predictor, Tower};
 use crate::pyramid::Pyramid;
@@ -114,8 +114,8 @@ impl RetinaHead {
         Ok(HeadOutputs { logits, deltas: b.tensors()? })
     }
 
-    /// The head on slices, built for inference. Logits are looked at group by group and never kept; `empty` is cloned for
-    /// each picture and level.
+    /// The head on slices, built for inference. Logits are looked at group by group and never kept; `empty`
+    /// is cloned for each picture and level.
     pub(crate) fn infer_best(&self, levels: &Pyramid, empty: &TopScores) -> Result<BestScores> {
         let pictures = levels.shapes().first().map_or(0, |s| s[0]);
         let mut scores = vec![vec![empty.clone(); levels.shapes().len()]; pictures];

@@ -97,8 +97,8 @@ impl RetinaNet {
         Ok(Self { backbone, neck, head, loss, select, is_train: b.purpose().is_train() })
     }
 
-    /// Pictures `[N, H, W, 3]` to the neck's maps and the head's raw outputs (every score; [`Detector::detect`] keeps
-    /// only what it needs).
+    /// Pictures `[N, H, W, 3]` to the neck's maps and the head's raw outputs (every score;
+    /// [`Detector::detect`] keeps only what it needs).
     ///
     /// # Errors
     /// `Internal` when a computation fails.

@@ -1,7 +1,7 @@
 //! The head of a region proposal network (Ren et al., NeurIPS 2015, <https://arxiv.org/abs/1506.01497>).
 //!
-//! One 3×3 convolution with ReLU, then 1×1 convolutions for objectness (one sigmoid channel per anchor) and deltas.
-//! Names as mmdetection: `rpn_conv`, `rpn_cls`, `rpn_reg`. Proposals and losses come with Mask R-CNN.
+//! One 3×3 convolution with ReLU, then 1×1 convolutions for objectness (one sigmoid channel per anchor) and
+//! deltas. Names as mmdetection: `rpn_conv`, `rpn_cls`, `rpn_reg`. Proposals and losses come with Mask R-CNN.
 
 use crate::dense::{HEAD_INIT, Predictor, Tower};
 use crate::pyramid::Pyramid;
@@ -20,8 +20,8 @@ pub struct RpnHead {
 }
 
 impl RpnHead {
-    /// Declares the parameters under `b` (`rpn_head` in a detector); `ci` is the width of the pyramid, `channels` that of
-    /// the shared convolution.
+    /// Declares the parameters under `b` (`rpn_head` in a detector); `ci` is the width of the pyramid,
+    /// `channels` that of the shared convolution.
     ///
     /// # Errors
     /// `Weights` when the store has other shapes.
@@ -36,7 +36,8 @@ impl RpnHead {
         })
     }
 
-    /// Pyramid levels `[N, H, W, ci]` to objectness logits `[N, H, W, anchors]` and deltas `[N, H, W, anchors * 4]`.
+    /// Pyramid levels `[N, H, W, ci]` to objectness logits `[N, H, W, anchors]` and deltas `[N, H, W, anchors
+    /// * 4]`.
     ///
     /// # Errors
     /// `Internal` when a level does not have the width the head was built for.

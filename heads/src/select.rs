@@ -1,11 +1,12 @@
 //! From head outputs to detections: score threshold, best candidates per level, class-wise NMS.
 //!
 //! As mmdetection's `predict_by_feat`: per level keep scores strictly above the threshold, the `nms_pre` best
-//! (anchor, class) pairs of those, decode, clip to the picture, then one class-wise NMS over all levels on boxes
-//! in original pixels, and the `max_per_image` best. Equal scores keep the order y, x, anchor, class.
+//! (anchor, class) pairs of those, decode, clip to the picture, then one class-wise NMS over all levels on
+//! boxes in original pixels, and the `max_per_image` best. Equal scores keep the order y, x, anchor, class.
 //!
 //! A head makes millions of scores of which a handful survive, so logits are compared with the logit of the
-//! threshold and only survivors pass through the sigmoid; the kept set is exactly that of the plain definition.
+//! threshold and only survivors pass through the sigmoid; the kept set is exactly that of the plain
+//! definition.
 //! Source: <https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/models/dense_heads/base_dense_head.py>
 
 use crate::task::ImageInfo;
@@ -86,8 +87,9 @@ pub struct TopScores {
     kept: Vec<Scored>,
 }
 
-/// Pixels per parallel task. The result does not depend on it: (score, index) is a total order.
-const PIXELS_PER_TASK: usize = 256;
+/// Pixels per parallel task: few, so that the cut rises within a task, yet enough tasks for all threads. The
+/// result does not depend on it: (score, index) is a total order.
+const PIXELS_PER_TASK: usize = 1024;
 
 impl TopScores {
     /// Empty collection.
@@ -165,8 +167,8 @@ fn logit(p: f32) -> f32 {
     (p / (1.0 - p)).ln() as f32
 }
 
-/// A logit below which the f32 sigmoid is certainly smaller than at `x`: 1e-3 is thousands of times the rounding of
-/// the sigmoid below 8, and above 8 neighbouring logits begin to share a probability.
+/// A logit below which the f32 sigmoid is certainly smaller than at `x`: 1e-3 is thousands of times the
+/// rounding of the sigmoid below 8, and above 8 neighbouring logits begin to share a probability.
 fn safe_cut(x: f32) -> f32 {
     x.min(8.0) - 1e-3
 }
@@ -189,8 +191,8 @@ pub struct Candidate {
 
 /// The detections of one picture among its candidates, best first.
 ///
-/// Overlaps are those of the boxes in original pixels (the scale factors of width and height differ slightly);
-/// what is returned is in network pixels.
+/// Overlaps are those of the boxes in original pixels (the scale factors of width and height differ
+/// slightly); what is returned is in network pixels.
 pub fn detections(candidates: &[Candidate], image: &ImageInfo, config: &SelectConfig) -> Vec<RawDetection> {
     let (sw, sh) = image.scale;
     let rescale = |b: &BoxXyxy| [b.x0 / sw, b.y0 / sh, b.x1 / sw, b.y1 / sh];

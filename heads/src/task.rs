@@ -9,10 +9,11 @@ use care_types::{DetTarget, Geometry, RawDetection, Size};
 pub struct ImageInfo {
     /// The picture itself, at the top left; boxes are clipped to it.
     pub valid: Size,
-    /// The picture with its own padding. Cells that start beyond it learn nothing (in a training batch the slot can be
-    /// larger than this).
+    /// The picture with its own padding. Cells that start beyond it learn nothing (in a training batch the
+    /// slot can be larger than this).
     pub padded: Size,
-    /// Network pixels per original pixel, (width, height): overlaps of detections are judged in original pixels.
+    /// Network pixels per original pixel, (width, height): overlaps of detections are judged in original
+    /// pixels.
     pub scale: (f32, f32),
 }
 
@@ -41,7 +42,8 @@ pub struct Images {
 
 impl Images {
     /// # Errors
-    /// `Internal` when the shape is not `[N, H, W, 3]` with one `info` per picture, or a picture does not fit its slot.
+    /// `Internal` when the shape is not `[N, H, W, 3]` with one `info` per picture, or a picture does not fit
+    /// its slot.
     pub fn new(pixels: Tensor, info: Vec<ImageInfo>) -> Result<Self> {
         let (n, h, w, c) = pixels.dims4()?;
         if c != 3 || n != info.len() {
@@ -90,7 +92,8 @@ pub trait Detector: Send + Sync {
     /// Losses of a batch against one target per picture (boxes in network pixels).
     ///
     /// # Errors
-    /// `Unsupported` when the network was built for inference; `Input` when a target does not fit the batch or the classes.
+    /// `Unsupported` when the network was built for inference; `Input` when a target does not fit the batch
+    /// or the classes.
     fn losses(&self, images: &Images, targets: &[DetTarget]) -> Result<Losses>;
 
     /// Detections of each picture, best first, in network pixels.

@@ -197,6 +197,7 @@ fn parts_that_do_not_fit_are_config_errors() {
     };
     assert_eq!(kind(|c| c.neck.num_outs = 4), Some(ErrorKind::Config));
     assert_eq!(kind(|c| c.neck.start_level = 4), Some(ErrorKind::Config));
+    assert_eq!(kind(|c| c.neck.out_channels = 0), Some(ErrorKind::Config));
     assert_eq!(kind(|c| c.head.stacked_convs = 0), Some(ErrorKind::Config));
     assert_eq!(kind(|c| c.head.prior_probability = 1.0), Some(ErrorKind::Config));
     assert_eq!(kind(|c| c.num_classes = 0), Some(ErrorKind::Config));

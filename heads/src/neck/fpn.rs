@@ -1,8 +1,9 @@
 //! Feature Pyramid Network (Lin et al., CVPR 2017, <https://arxiv.org/abs/1612.03144>), as mmdetection's `FPN`.
 //!
-//! A 1×1 convolution brings each level to one width, coarse levels are added to finer ones by nearest upsampling to the
-//! finer level's exact size (CARE floors its sizes, so the ratio is often not 2), and a 3×3 convolution smooths each.
-//! Extra levels follow at stride 2. Names: `lateral_convs.{i}.conv`, `fpn_convs.{i}.conv`.
+//! A 1×1 convolution brings each level to one width, coarse levels are added to finer ones by nearest
+//! upsampling to the finer level's exact size (CARE floors its sizes, so the ratio is often not 2), and a 3×3
+//! convolution smooths each. Extra levels follow at stride 2. Names: `lateral_convs.{i}.conv`,
+//! `fpn_convs.{i}.conv`.
 
 use crate::pyramid::Pyramid;
 use candle_core::Tensor;
@@ -68,14 +69,18 @@ impl Fpn {
     /// Declares the parameters under `b` (`neck` in a detector) for a backbone with the given levels.
     ///
     /// # Errors
-    /// `Config` when `start_level` or `num_outs` does not fit the backbone.
+    /// `Config` when `start_level` or `num_outs` does not fit the backbone, or there are no channels.
     pub fn new(b: &Builder, config: &FpnConfig, inputs: &[FeatureInfo]) -> Result<Self> {
         let used = inputs.get(config.start_level..).unwrap_or_default();
-        let (FpnConfig { out_channels: width, num_outs, .. }, levels) = (config.clone(), used.len());
+        let (width, num_outs, levels) = (config.out_channels, config.num_outs, used.len());
+        if width == 0 {
+            return Err(Error::config("neck: out_channels must be at least 1"));
+        }
         if used.is_empty() || num_outs < levels {
             let (start, all) = (config.start_level, inputs.len());
             return Err(Error::config(format!(
-                "fpn: start_level {start} of a backbone with {all} levels leaves {levels}, num_outs must be at least that and at least 1, got {num_outs}"
+                "neck: start_level {start} of a backbone with {all} levels leaves {levels}; expected at least one, and \
+                 num_outs at least as many, got num_outs {num_outs}"
             )));
         }
         let extra = if config.extra_levels == ExtraLevels::MaxPool { 0 } else { num_outs - levels };
@@ -157,8 +162,13 @@ impl Fpn {
     /// The whole neck on slices.
     pub(crate) fn infer(&self, features: &[Tensor]) -> Result<Pyramid> {
         let used = self.used(features)?;
-        let laterals = self.infer_laterals(used)?;
-        let mut outs = Pyramid::new(self.out_shapes(&laterals));
+        let width = self.config.out_channels;
+        let lateral_shape = |x: &Tensor| x.dims4().map(|(n, h, w, _)| [n, h, w, width]);
+        let lateral_shapes = used.iter().map(lateral_shape).collect::<Result<Vec<_>, _>>()?;
+        let mut outs = Pyramid::new(self.out_shapes(&lateral_shapes));
+        // As large as the outputs: the head's buffers are, and take this one over.
+        let mut laterals = Pyramid::with_room(lateral_shapes, outs.len());
+        self.infer_laterals(used, &mut laterals)?;
         for (i, lateral) in laterals.maps().into_iter().enumerate() {
             run(&self.convs[i], lateral, &mut outs.maps_mut()[i])?;
         }
@@ -168,10 +178,7 @@ impl Fpn {
         Ok(outs)
     }
 
-    fn infer_laterals(&self, used: &[Tensor]) -> Result<Pyramid> {
-        let width = self.config.out_channels;
-        let shape = |x: &Tensor| x.dims4().map(|(n, h, w, _)| [n, h, w, width]);
-        let mut laterals = Pyramid::new(used.iter().map(shape).collect::<Result<_, _>>()?);
+    fn infer_laterals(&self, used: &[Tensor], laterals: &mut Pyramid) -> Result<()> {
         let mut maps = laterals.maps_mut();
         for ((conv, x), out) in self.laterals.iter().zip(used).zip(&mut maps) {
             view::with_map(x, |x| run(conv, x, out))??;
@@ -180,13 +187,12 @@ impl Fpn {
             let (fine, coarse) = maps.split_at_mut(i);
             nearest_add(coarse[0].as_map(), fine[i - 1].reborrow());
         }
-        drop(maps);
-        Ok(laterals)
+        Ok(())
     }
 
     /// Each extra level has half the side of the one before, rounded up.
-    fn out_shapes(&self, laterals: &Pyramid) -> Vec<[usize; 4]> {
-        let mut shapes = laterals.shapes().to_vec();
+    fn out_shapes(&self, laterals: &[[usize; 4]]) -> Vec<[usize; 4]> {
+        let mut shapes = laterals.to_vec();
         while let (Some(&[n, h, w, c]), true) = (shapes.last(), shapes.len() < self.config.num_outs) {
             shapes.push([n, h.div_ceil(2), w.div_ceil(2), c]);
         }

@@ -22,10 +22,11 @@ use care_nn::{ParamStore, Purpose};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection};
 use serde_json::Value;
 
-/// Winograd F(4×4, 3×3) rounds more than a direct convolution (about 35 times per layer, of which the set's tolerances
-/// cover 20), and five of them follow each other in a head. Raw outputs are compared at this multiple of the set's
-/// tolerance; detections at the set's own rule.
-const WINOGRAD_LOOSER: f64 = 10.0;
+/// Winograd F(4×4, 3×3) rounds about 35 times more per layer than a direct convolution. Measured over these
+/// cases it uses at most 0.81 of the set's tolerance (portable; 0.78 with AVX-512), which does not leave much
+/// for other instruction sets. Raw outputs are compared at this multiple of the tolerance, detections at the
+/// set's own rule.
+const WINOGRAD_LOOSER: f64 = 2.0;
 
 /// Name, purpose, and the multiple of the set's tolerance.
 const PURPOSES: [(&str, Purpose, f64); 3] = [
@@ -47,7 +48,8 @@ fn store<T>(case: &Case, declare: impl Fn(&ParamStore) -> care_nn::Result<T>) ->
     Ok(store)
 }
 
-/// The parameters are those of the reference, by name and shape. (Where the case lists none, nothing is checked.)
+/// The parameters are those of the reference, by name and shape. (Where the case lists none, nothing is
+/// checked.)
 fn same_keys(case: &Case, store: &ParamStore) -> Result<(), String> {
     let prefix = case.json["weights"]["key_prefix"].as_str().unwrap_or_default();
     let got: Vec<String> =

@@ -12,7 +12,7 @@
 use crate::backbone::{Backbone, FeatureInfo, Features};
 use candle_core::Tensor;
 use care_kernels::attention::linear_attention;
-use care_kernels::depthwise::{PackedDepthwise, depthwise};
+use care_kernels::depthwise::{Branch, PackedDepthwise, depthwise_branches};
 use care_kernels::epilogue::{Epilogue, Residual};
 use care_kernels::gemm::{PackedMatrix, conv1x1};
 use care_kernels::inverted_residual::{InvertedResidual, inverted_residual};
@@ -694,16 +694,18 @@ impl FusedMixer {
     fn run(&self, x: Map<'_>, mut out: MapMut<'_>) {
         let (g, m) = (self.g, x.c - 3 * self.g);
         let group = |i: usize| x.channels(m + i * g..m + (i + 1) * g);
+        let local = [Branch { x: group(1), w: &self.local_3x3 }, Branch { x: group(2), w: &self.local_7x7 }];
         match &self.global {
-            FusedGlobal::Cross(w) => depthwise(group(0), w, out.reborrow().channels(0..g)),
+            FusedGlobal::Cross(w) => {
+                depthwise_branches(&[Branch { x: group(0), w }, local[0], local[1]], out)
+            }
             FusedGlobal::Attention { qk, head_dim } => {
                 let mut buffer = scratch::take(x.pixels() * 2 * g);
                 let mut queries_keys = MapMut::dense(&mut buffer, [x.n, x.h, x.w, 2 * g]);
                 conv1x1(group(0), qk, &Epilogue::default(), queries_keys.reborrow());
                 linear_attention(queries_keys.as_map(), group(0), *head_dim, out.reborrow().channels(0..g));
+                depthwise_branches(&local, out.channels(g..3 * g));
             }
         }
-        depthwise(group(1), &self.local_3x3, out.reborrow().channels(g..2 * g));
-        depthwise(group(2), &self.local_7x7, out.reborrow().channels(2 * g..3 * g));
     }
 }

@@ -8,18 +8,16 @@ pub use packed::PackedDepthwise;
 
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
-use crate::par;
-use rows::Part;
+use crate::par::{self, SharedMut};
+use rows::{Part, Target};
 
-/// One depthwise convolution of several that run in one parallel region ([`depthwise_many`]).
-#[derive(Debug)]
-pub struct DepthwiseJob<'a> {
+/// One branch of [`depthwise_branches`].
+#[derive(Clone, Copy, Debug)]
+pub struct Branch<'a> {
     /// `[n, h, w, c]`, any pixel stride.
     pub x: Map<'a>,
     /// Of `c` channels.
     pub w: &'a PackedDepthwise,
-    /// As `x`.
-    pub out: MapMut<'a>,
 }
 
 /// Depthwise convolution with the fastest instruction set.
@@ -38,38 +36,45 @@ pub fn depthwise(x: Map<'_>, w: &PackedDepthwise, out: MapMut<'_>) {
 /// # Panics
 /// When a shape does not fit, or the processor lacks the instruction set.
 pub fn depthwise_with(isa: Isa, x: Map<'_>, w: &PackedDepthwise, out: MapMut<'_>) {
-    depthwise_many_with(isa, &mut [DepthwiseJob { x, w, out }]);
+    depthwise_branches_with(isa, &[Branch { x, w }], out);
 }
 
-/// Several depthwise convolutions on maps of one size in one parallel region: the branches of a CARE token mixer wake the
-/// threads once and share what they fetch. The same bits as one call each.
+/// Several depthwise convolutions on maps of one size, joined along the channels of `out`: the branches of a CARE token
+/// mixer wake the threads once and share what they fetch. The same bits as one call each.
+///
+/// # Shapes
+/// Branches `[n, h, w, c_i]`, `out` `[n, h, w, Σ c_i]`; any pixel strides.
 ///
 /// # Panics
-/// When a shape does not fit, or the maps differ in pictures, height or width.
-pub fn depthwise_many(jobs: &mut [DepthwiseJob<'_>]) {
-    depthwise_many_with(Isa::current(), jobs);
+/// When a shape does not fit.
+pub fn depthwise_branches(branches: &[Branch<'_>], out: MapMut<'_>) {
+    depthwise_branches_with(Isa::current(), branches, out);
 }
 
-/// [`depthwise_many`] with a given instruction set.
+/// [`depthwise_branches`] with a given instruction set.
 ///
 /// # Panics
-/// As [`depthwise_many`], or when the processor lacks the instruction set.
-pub fn depthwise_many_with(isa: Isa, jobs: &mut [DepthwiseJob<'_>]) {
+/// As [`depthwise_branches`], or when the processor lacks the instruction set.
+pub fn depthwise_branches_with(isa: Isa, branches: &[Branch<'_>], out: MapMut<'_>) {
     isa.assert_available();
-    jobs.iter().for_each(check);
-    let Some([n, h, w, _]) = jobs.first().map(|job| job.x.shape()) else { return };
-    assert!(
-        jobs.iter().all(|job| (job.x.n, job.x.h, job.x.w) == (n, h, w)),
-        "depthwise jobs that share a parallel region have maps of one size"
-    );
-    let parts: Vec<Part<'_>> = jobs.iter_mut().map(|job| Part::new(isa, job)).collect();
+    check(branches, &out);
+    let [n, h, _, _] = out.shape();
+    let (data, stride) = (SharedMut::new(out.data), out.stride);
+    let mut end = 0;
+    let parts: Vec<Part<'_>> = branches
+        .iter()
+        .map(|branch| {
+            end += branch.x.c;
+            Part::new(isa, *branch, Target { data, first_channel: end - branch.x.c, stride })
+        })
+        .collect();
     let row_work: usize = parts.iter().map(Part::row_work).sum();
     let height = (BAND_WORK / row_work.max(1)).clamp(1, h.max(1));
     let bands = h.div_ceil(height);
     par::for_each(n * bands, n * h * row_work, |i| {
         let first = i % bands * height;
         for part in &parts {
-            // SAFETY: every band of every picture is run once.
+            // SAFETY: every band of every picture is run once, and the parts write disjoint channels.
             unsafe { part.rows(i / bands, first..(first + height).min(h)) };
         }
     });
@@ -80,9 +85,18 @@ pub fn depthwise_many_with(isa: Isa, jobs: &mut [DepthwiseJob<'_>]) {
 const BAND_WORK: usize = 1 << 20;
 
 /// Panics unless the shapes fit: the check that the pointer arithmetic of the kernels rests on.
-fn check(job: &DepthwiseJob<'_>) {
-    job.x.check();
-    job.out.check();
-    assert_eq!(job.x.c, job.w.c, "channels of a depthwise convolution");
-    assert_eq!(job.out.shape(), job.x.shape(), "output of a depthwise convolution");
+fn check(branches: &[Branch<'_>], out: &MapMut<'_>) {
+    out.check();
+    for branch in branches {
+        branch.x.check();
+        assert_eq!(branch.x.c, branch.w.c, "channels of a depthwise convolution");
+        let [n, h, w, _] = branch.x.shape();
+        assert_eq!(
+            [n, h, w],
+            [out.n, out.h, out.w],
+            "pictures, height and width of a depthwise convolution's output"
+        );
+    }
+    let joined: usize = branches.iter().map(|b| b.x.c).sum();
+    assert_eq!(joined, out.c, "output channels of a depthwise convolution");
 }

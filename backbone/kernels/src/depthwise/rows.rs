@@ -1,9 +1,9 @@
-//! Output rows of a job: which input rows and taps each needs.
+//! Output rows of a branch: which input rows and taps each needs.
 
 use std::ops::Range;
 
 use super::row::{Arms, MAX_WIDTH, Row, cross_row, depthwise_row};
-use super::{DepthwiseJob, PackedDepthwise};
+use super::{Branch, PackedDepthwise};
 use crate::buffer::LINE;
 use crate::isa::Isa;
 use crate::map::Map;
@@ -16,13 +16,20 @@ enum Kernel {
     Cross(unsafe fn(&Row, &Arms)),
 }
 
-/// A checked job, ready to compute any of its output rows from any thread.
+/// A checked branch, ready to compute any of its output rows from any thread.
 pub(super) struct Part<'a> {
     x: Map<'a>,
     w: &'a PackedDepthwise,
     kernel: Kernel,
-    out: SharedMut,
-    out_stride: usize,
+    out: Target,
+}
+
+/// Where the channels of a branch go within the output that all branches share.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) data: SharedMut,
+    pub(super) first_channel: usize,
+    pub(super) stride: usize,
 }
 
 /// The kernel for the width of these weights.
@@ -46,15 +53,9 @@ pub(super) fn packed_width(kw: usize, cross: bool) -> usize {
 pub(super) const MAX_HEIGHT: usize = 31;
 
 impl<'a> Part<'a> {
-    /// Prepares a job whose shapes have been checked.
-    pub(super) fn new(isa: Isa, job: &'a mut DepthwiseJob<'_>) -> Part<'a> {
-        Part {
-            x: job.x,
-            w: job.w,
-            kernel: kernel(isa, job.w),
-            out: SharedMut::new(job.out.data),
-            out_stride: job.out.stride,
-        }
+    /// Prepares a branch whose shapes have been checked.
+    pub(super) fn new(isa: Isa, Branch { x, w }: Branch<'a>, out: Target) -> Part<'a> {
+        Part { x, w, kernel: kernel(isa, w), out }
     }
 
     /// Multiply-adds of an output row.
@@ -65,7 +66,7 @@ impl<'a> Part<'a> {
     /// Computes some output rows of a picture.
     ///
     /// # Safety
-    /// No other thread works on the same rows of this job.
+    /// No other thread works on the same rows of this branch.
     pub(super) unsafe fn rows(&self, image: usize, rows: Range<usize>) {
         if self.row_work() == 0 {
             return;
@@ -99,9 +100,9 @@ impl<'a> Part<'a> {
             weights: w.weights[first_tap * w.padded_c()..].as_ptr(),
             w_stride: w.padded_c(),
             bias: w.bias.as_ptr(),
-            // SAFETY: `check` made sure that the output holds this pixel.
-            out: unsafe { self.out.get().add(p * self.out_stride) },
-            out_stride: self.out_stride,
+            // SAFETY: `check` made sure that the output holds the channels of this branch at this pixel.
+            out: unsafe { self.out.data.get().add(p * self.out.stride + self.out.first_channel) },
+            out_stride: self.out.stride,
             doubled: w.c == LINE / 2,
         };
         // SAFETY: `check` made sure that input and output hold all rows, `inside` are kernel rows within the map, the packed weights have

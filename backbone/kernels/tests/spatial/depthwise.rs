@@ -1,5 +1,5 @@
 use crate::grid::{Failures, Field, on_pools, random};
-use care_kernels::depthwise::{DepthwiseJob, PackedDepthwise, depthwise_many_with, depthwise_with};
+use care_kernels::depthwise::{Branch, PackedDepthwise, depthwise_branches_with, depthwise_with};
 use care_kernels::{isa::Isa, reference};
 
 /// Up to 49 products of values in [-1, 1] whose sum stays below about 20: the f32 sum is within 49·2⁻²⁴·20 of the f64 one.
@@ -86,7 +86,7 @@ fn cross_is_the_sum_of_column_and_row() {
 }
 
 #[test]
-fn several_jobs_at_once_equal_one_by_one_on_any_number_of_threads() {
+fn branches_at_once_equal_one_by_one_on_any_number_of_threads() {
     let mut failures = Failures::default();
     let shape = [2, 57, 90, 16];
     let x = Field::random(shape, 8, 9, 1.0);
@@ -94,26 +94,18 @@ fn several_jobs_at_once_equal_one_by_one_on_any_number_of_threads() {
         .map(|(kh, kw)| PackedDepthwise::pack(&random(16 * kh * kw, 5, 1.0), 16, kh, kw, None))
         .into();
     for isa in Isa::available() {
-        let single: Vec<Vec<f32>> = packed
-            .iter()
-            .map(|w| {
-                let mut out = Field::output(shape, 0);
-                depthwise_with(isa, x.map(), w, out.map_mut());
-                out.values()
-            })
-            .collect();
+        let mut single = Field::output([2, 57, 90, 48], 4);
+        for (i, w) in packed.iter().enumerate() {
+            depthwise_with(isa, x.map(), w, single.map_mut().channels(16 * i..16 * (i + 1)));
+        }
         let together = on_pools(|| {
-            let mut outs: Vec<_> = packed.iter().map(|_| Field::output(shape, 0)).collect();
-            let mut jobs: Vec<_> = outs
-                .iter_mut()
-                .zip(&packed)
-                .map(|(o, w)| DepthwiseJob { x: x.map(), w, out: o.map_mut() })
-                .collect();
-            depthwise_many_with(isa, &mut jobs);
-            outs.iter().map(Field::values).collect::<Vec<_>>()
+            let mut out = Field::output([2, 57, 90, 48], 4);
+            let branches: Vec<_> = packed.iter().map(|w| Branch { x: x.map(), w }).collect();
+            depthwise_branches_with(isa, &branches, out.map_mut());
+            out.values()
         });
         for t in together {
-            failures.check(&format!("{isa:?}"), t == single, "other bits than one job by itself");
+            failures.check(&format!("{isa:?}"), t == single.values(), "other bits than one branch by itself");
         }
     }
 }

@@ -194,11 +194,9 @@ pub struct Candidate {
 /// Overlaps are those of the boxes in original pixels (the scale factors of width and height differ
 /// slightly); what is returned is in network pixels.
 pub fn detections(candidates: &[Candidate], image: &ImageInfo, config: &SelectConfig) -> Vec<RawDetection> {
-    let (sw, sh) = image.scale;
-    let rescale = |b: &BoxXyxy| [b.x0 / sw, b.y0 / sh, b.x1 / sw, b.y1 / sh];
     let large = |b: &[f32; 4]| b[2] - b[0] > config.min_box_size && b[3] - b[1] > config.min_box_size;
     let (kept, boxes): (Vec<&Candidate>, Vec<[f32; 4]>) =
-        candidates.iter().map(|c| (c, rescale(&c.bbox))).filter(|(_, b)| large(b)).unzip();
+        candidates.iter().map(|c| (c, image.rescaled(&c.bbox))).filter(|(_, b)| large(b)).unzip();
     let scores: Vec<f32> = kept.iter().map(|c| c.score).collect();
     let classes: Vec<u32> = kept.iter().map(|c| c.class as u32).collect();
     let mut keep = batched_nms(&boxes, &scores, &classes, config.nms_iou);

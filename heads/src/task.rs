@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use care_nn::{Error, Result};
-use care_types::{DetTarget, Geometry, RawDetection, Size};
+use care_types::{BoxXyxy, DetTarget, Geometry, RawDetection, Size};
 
 /// Where the picture lies in its slot of the batch, and how it was scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct ImageInfo {
     pub padded: Size,
     /// Network pixels per original pixel, (width, height): overlaps of detections are judged in original
     /// pixels.
-    pub scale: (f32, f32),
+    pub scale: (f64, f64),
 }
 
 impl ImageInfo {
@@ -25,9 +25,18 @@ impl ImageInfo {
     }
 }
 
+impl ImageInfo {
+    /// A box of this picture in original pixels, by the division (in f64, rounded once) of [`Geometry::to_original`].
+    pub(crate) fn rescaled(&self, b: &BoxXyxy) -> [f32; 4] {
+        let (x, y) =
+            (|v: f32| (f64::from(v) / self.scale.0) as f32, |v: f32| (f64::from(v) / self.scale.1) as f32);
+        [x(b.x0), y(b.y0), x(b.x1), y(b.y1)]
+    }
+}
+
 impl From<&Geometry> for ImageInfo {
     fn from(g: &Geometry) -> Self {
-        Self { valid: g.resized, padded: g.padded, scale: (g.scale_w as f32, g.scale_h as f32) }
+        Self { valid: g.resized, padded: g.padded, scale: (g.scale_w, g.scale_h) }
     }
 }
 

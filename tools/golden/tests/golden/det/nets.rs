@@ -153,12 +153,14 @@ fn stored_outputs(case: &Case) -> Result<HeadOutputs, String> {
 
 fn image_info(meta: &Value) -> ImageInfo {
     let scale = numbers(&meta["scale_factor"]);
-    let scale = if scale.is_empty() { (1.0, 1.0) } else { (scale[0] as f32, scale[1] as f32) };
+    let scale = if scale.is_empty() { (1.0, 1.0) } else { (scale[0], scale[1]) };
     ImageInfo { valid: size(&meta["img_shape"]), padded: size(&meta["pad_shape"]), scale }
 }
 
-fn original(d: &RawDetection, (sw, sh): (f32, f32)) -> BoxXyxy {
-    BoxXyxy::new(d.bbox.x0 / sw, d.bbox.y0 / sh, d.bbox.x1 / sw, d.bbox.y1 / sh)
+/// The division of `Geometry::to_original`.
+fn original(d: &RawDetection, (sw, sh): (f64, f64)) -> BoxXyxy {
+    let over = |v: f32, by: f64| (f64::from(v) / by) as f32;
+    BoxXyxy::new(over(d.bbox.x0, sw), over(d.bbox.y0, sh), over(d.bbox.x1, sw), over(d.bbox.y1, sh))
 }
 
 pub(super) fn retina_predict(case: &Case) -> Result<(), String> {
@@ -296,7 +298,7 @@ fn match_detections(
     check: &mut Checker<'_>,
     case: &Case,
     found: &[RawDetection],
-    scale: (f32, f32),
+    scale: (f64, f64),
 ) -> Result<(), String> {
     let want_boxes = boxes(case, "bboxes")?;
     let (want_scores, want_labels) = (case.input("scores")?.f32(), case.input("labels")?.i64());

@@ -9,10 +9,10 @@ use crate::simd::{Simd, per_isa};
 const CHAINS: usize = 12;
 
 per_isa! {
-    /// `count` rounds of [`CHAINS`] multiply-adds on whole vectors; the sum goes to `out` so that nothing is optimised away.
+    /// `count` rounds of [`CHAINS`] multiply-adds on whole vectors; all lanes of the sum go to `out`, so that nothing is optimised away.
     ///
     /// # Safety
-    /// `out` points to one writable float.
+    /// `out` points to 16 writable floats.
     fn multiply_adds(count: usize, out: *mut f32) = multiply_adds_body;
 }
 
@@ -30,8 +30,8 @@ unsafe fn multiply_adds_body<S: Simd>(s: S, count: usize, out: *mut f32) {
     for v in &acc[1..] {
         sum = s.add(sum, *v);
     }
-    // SAFETY: the caller vouches for one float.
-    unsafe { s.store_first(out, sum, 1) };
+    // SAFETY: the caller vouches for 16 floats, the widest vector there is.
+    unsafe { s.store(out, sum) };
 }
 
 /// Billions of floating-point operations per second of one thread (a multiply-add counts two): the best of `repeats` short runs.
@@ -44,9 +44,9 @@ pub fn measured_gflops(isa: Isa, repeats: usize) -> f64 {
     };
     let kernel = multiply_adds(isa);
     let seconds = (0..repeats.max(1)).map(|_| {
-        let (start, mut out) = (Instant::now(), 0.0);
-        // SAFETY: one float for the result.
-        unsafe { kernel(COUNT, &raw mut out) };
+        let (start, mut out) = (Instant::now(), [0.0; 16]);
+        // SAFETY: 16 floats for the result.
+        unsafe { kernel(COUNT, out.as_mut_ptr()) };
         std::hint::black_box(out);
         start.elapsed().as_secs_f64()
     });

@@ -1,6 +1,7 @@
 //! The plain table of built-in detectors.
 
 use crate::retinanet::{RetinaNet, RetinaNetConfig};
+use crate::select::SelectConfig;
 use crate::task::Detector;
 use care_backbone::BackboneConfig;
 use care_nn::keymap::did_you_mean;
@@ -66,6 +67,20 @@ impl DetectorConfig {
     pub fn num_classes(&self) -> usize {
         match self {
             Self::RetinaNet(c) => c.num_classes,
+        }
+    }
+
+    /// From scores to detections: what a run may change without touching the weights.
+    pub fn select_mut(&mut self) -> &mut SelectConfig {
+        match self {
+            Self::RetinaNet(c) => &mut c.select,
+        }
+    }
+
+    /// Whether its detections carry masks.
+    pub fn predicts_masks(&self) -> bool {
+        match self {
+            Self::RetinaNet(_) => false,
         }
     }
 

@@ -128,15 +128,24 @@ impl Detector for RetinaNet {
         Ok(Losses::new(vec![("loss_cls", sum(|l| &l.cls)?), ("loss_bbox", sum(|l| &l.bbox)?)]))
     }
 
-    fn detect(&self, images: &Images) -> Result<Vec<Vec<RawDetection>>> {
+    fn detect_observed(
+        &self,
+        images: &Images,
+        phase: &mut dyn FnMut(&'static str),
+    ) -> Result<Vec<Vec<RawDetection>>> {
         if self.is_train {
             return self.select.detections(&self.forward(&images.pixels)?.1, &images.info);
         }
         let features = self.backbone.features(&images.pixels)?;
+        phase("backbone");
         let levels = self.neck.infer(&features.maps)?;
         drop(features); // the backbone's maps are not needed while the head runs
+        phase("neck");
         let best = self.head.infer_best(&levels, &self.select.empty())?;
-        Ok(self.select.of_best(best, &images.info))
+        phase("head");
+        let found = self.select.of_best(best, &images.info);
+        phase("select");
+        Ok(found)
     }
 
     fn num_classes(&self) -> usize {

@@ -109,7 +109,19 @@ pub trait Detector: Send + Sync {
     ///
     /// # Errors
     /// `Internal` when a computation fails.
-    fn detect(&self, images: &Images) -> Result<Vec<Vec<RawDetection>>>;
+    fn detect(&self, images: &Images) -> Result<Vec<Vec<RawDetection>>> {
+        self.detect_observed(images, &mut |_| ())
+    }
+
+    /// As [`Detector::detect`]; `phase` is told the name of each phase when it ends, for timings.
+    ///
+    /// # Errors
+    /// `Internal` when a computation fails.
+    fn detect_observed(
+        &self,
+        images: &Images,
+        phase: &mut dyn FnMut(&'static str),
+    ) -> Result<Vec<Vec<RawDetection>>>;
 
     /// Number of classes the network tells apart.
     fn num_classes(&self) -> usize;

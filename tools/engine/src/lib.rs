@@ -6,13 +6,22 @@
 #![forbid(unsafe_code)]
 
 pub mod batching;
+pub mod bench;
 pub mod classes;
 pub mod clock;
+mod coco_classes;
 mod error;
+pub mod evaluate;
+pub mod inspect;
 pub mod machine;
 pub mod measure;
 pub mod optim;
+pub mod predict;
 mod stop;
+pub mod weights;
 
+pub use care_nn::Conv3x3;
+pub use coco_classes::coco_labels;
 pub use error::{Error, ErrorKind, Result};
+pub use predict::{Outcome, Prediction, Predictor, RunOptions, Source};
 pub use stop::Stop;

@@ -1,0 +1,223 @@
+//! What a network costs: CPU time, wall time and memory of a pass or a training step on random input.
+//!
+//! Values are the golden recipe's and the score threshold is 0, so that the work after the heads is real: every level
+//! hands its full thousand candidates to box decoding and suppression.
+
+use crate::error::{Error, Result};
+use crate::measure::{Cost, Phases, measure};
+use crate::optim::{AdamW, AdamWConfig};
+use crate::weights::recipe_overrides;
+use candle_core::{Device, Tensor};
+use care_backbone::care::{Care, CareClassifier, CareConfig};
+use care_backbone::{Backbone, BackboneConfig};
+use care_heads::registry::DetectorConfig;
+use care_heads::{ImageInfo, Images};
+use care_nn::params::Builder;
+use care_nn::{Conv3x3, NormMode, ParamStore, Purpose, ops, recipe};
+use care_types::{BoxXyxy, ClassIndex, DetTarget};
+
+/// Salt of the values and of the input.
+const SALT: &str = "bench";
+/// Classes of the classifier.
+const CLASSES: usize = 1000;
+/// Ending of the names that stop at the features.
+const FEATURES: &str = "_features";
+/// Objects per picture in a training step: the mean of COCO.
+const OBJECTS: usize = 7;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `care_s0`, `care_s0_features`, or a detector.
+    pub model: String,
+    /// Rows of the input.
+    pub height: usize,
+    /// Columns of the input.
+    pub width: usize,
+    /// Pictures per pass.
+    pub batch: usize,
+    /// Measured passes.
+    pub repeat: usize,
+    /// A training step instead of a pass.
+    pub train: bool,
+    /// How dense 3×3 convolutions are computed.
+    pub conv3x3: Conv3x3,
+}
+
+/// The names that [`run`] knows.
+pub fn models() -> Vec<String> {
+    let backbones = BackboneConfig::names().flat_map(|n| [n.to_owned(), format!("{n}{FEATURES}")]);
+    backbones.chain(DetectorConfig::preset_names().map(str::to_owned)).collect()
+}
+
+/// Measures.
+///
+/// # Errors
+/// `Config` for an unknown model or a size that it cannot take, `Unsupported` to train a feature extractor alone.
+pub fn run(request: &Request) -> Result<Cost> {
+    if DetectorConfig::preset_names().any(|n| n == request.model) {
+        let config = DetectorConfig::preset(&request.model)?;
+        return if request.train { train_detector(request, config) } else { detect(request, config) };
+    }
+    let name = request.model.strip_suffix(FEATURES).unwrap_or(&request.model);
+    if !BackboneConfig::names().any(|n| n == name) {
+        let hint = care_nn::keymap::did_you_mean(&request.model, models().iter().map(String::as_str));
+        return Err(Error::config(format!(
+            "unknown model `{}`{hint}; known are {}",
+            request.model,
+            models().join(", ")
+        )));
+    }
+    let BackboneConfig::Care(config) = BackboneConfig::preset(name)?;
+    match (name == request.model, request.train) {
+        (true, false) => classify(request, &config),
+        (true, true) => train_classifier(request, &config),
+        (false, false) => features(request, &config),
+        (false, true) => Err(Error::unsupported(format!(
+            "{} has no loss to train with; measure {name} or retinanet_{name}",
+            request.model
+        ))),
+    }
+}
+
+/// Declares a network, fills it by the recipe and builds it for the purpose. The store is handed back for training.
+fn built<T>(
+    purpose: Purpose,
+    build: impl Fn(&Builder) -> care_nn::Result<T>,
+) -> Result<(T, ParamStore, Builder)> {
+    let store = ParamStore::blank(Device::Cpu);
+    build(&store.root(Purpose::TRAIN_FROZEN))?;
+    recipe::fill(&store, SALT, "", &recipe_overrides())?;
+    let root = store.root(purpose);
+    let network = build(&root)?;
+    Ok((network, store, root))
+}
+
+/// `[N, H, W, 3]`, about as large as normalised pictures are.
+fn input(request: &Request) -> Result<Tensor> {
+    let shape = [request.batch, request.height, request.width, 3];
+    Ok(recipe::uniform(SALT, "input", &shape, 0.0, 1.7)?)
+}
+
+fn infer(request: &Request) -> Purpose {
+    Purpose::Infer { conv3x3: request.conv3x3 }
+}
+
+/// Stem and stages one by one: the four maps of `Care::features` (the built-in variants have no output norms).
+fn pyramid(care: &Care, x: &Tensor, phases: &mut Phases) -> Result<Vec<Tensor>> {
+    const STAGES: [&str; 4] = ["stage 1", "stage 2", "stage 3", "stage 4"];
+    let mut x = phases.time("stem", || care.stem(x))?;
+    let mut maps = Vec::with_capacity(STAGES.len());
+    for (stage, name) in care.stages.iter().zip(STAGES) {
+        x = phases.time(name, || stage.forward(&x))?;
+        maps.push(x.clone());
+    }
+    Ok(maps)
+}
+
+fn features(request: &Request, config: &CareConfig) -> Result<Cost> {
+    let (care, store, _) = built(infer(request), |b| Care::new(b, config))?;
+    drop(store);
+    let x = input(request)?;
+    care.features(&x)?; // says what is wrong with the size
+    measure(request.repeat, |phases| pyramid(&care, &x, phases).map(drop))
+}
+
+fn classify(request: &Request, config: &CareConfig) -> Result<Cost> {
+    let (net, store, _) = built(infer(request), |b| CareClassifier::new(b, config, CLASSES))?;
+    drop(store);
+    let x = input(request)?;
+    net.logits(&x)?;
+    measure(request.repeat, |phases| {
+        let maps = pyramid(&net.backbone, &x, phases)?;
+        phases.time("heads", || net.logits_of(&maps[3]).and_then(|(a, b)| Ok(((a + b)? * 0.5)?)))?;
+        Ok(())
+    })
+}
+
+fn detect(request: &Request, mut config: DetectorConfig) -> Result<Cost> {
+    config.select_mut().score_threshold = 0.0;
+    let (net, store, _) = built(infer(request), |b| config.build(b))?;
+    drop(store);
+    let images = images(request)?;
+    measure(request.repeat, |phases| {
+        let mut last = std::time::Instant::now();
+        let found = net.detect_observed(&images, &mut |phase| {
+            phases.add(phase, last.elapsed());
+            last = std::time::Instant::now();
+        })?;
+        match found.iter().all(|picture| !picture.is_empty()) {
+            true => Ok(()),
+            false => Err(Error::internal("a score threshold of 0 left a picture without detections")),
+        }
+    })
+}
+
+fn images(request: &Request) -> Result<Images> {
+    let side = |v: usize| u32::try_from(v).map_err(|_| Error::config(format!("a side of {v} pixels")));
+    let info = ImageInfo::whole(side(request.width)?, side(request.height)?);
+    Ok(Images::new(input(request)?, vec![info; request.batch])?)
+}
+
+/// An optimiser over everything that trains.
+fn optimiser(store: &ParamStore) -> AdamW {
+    let params = store.trainable().into_iter().map(|p| (p.name, p.var));
+    AdamW::new(params, AdamWConfig::default(), AdamW::decays_matrices)
+}
+
+/// Forward, loss, backward, AdamW; the batch statistics of the step are committed as a trainer does.
+fn step(
+    phases: &mut Phases,
+    (store, root, optimiser): (&ParamStore, &Builder, &mut AdamW),
+    loss: impl FnOnce() -> Result<Tensor>,
+) -> Result<()> {
+    let loss = phases.time("forward", loss)?;
+    let grads = phases.time("backward", || loss.backward())?;
+    phases.time("optimiser", || optimiser.step(&grads))?;
+    store.commit_batch_stats(&root.batch_stats().take(), 0.1)?;
+    Ok(())
+}
+
+fn train_classifier(request: &Request, config: &CareConfig) -> Result<Cost> {
+    let purpose = Purpose::Train { norm: NormMode::Batch };
+    let (net, store, root) = built(purpose, |b| CareClassifier::new(b, config, CLASSES))?;
+    let x = input(request)?;
+    let picks: Vec<u32> = (0..request.batch).map(|i| (i * CLASSES + i % CLASSES) as u32).collect();
+    let picks = Tensor::new(picks, &Device::Cpu)?;
+    let entropy = |logits: &Tensor| -> Result<Tensor> {
+        let chosen = ops::log_softmax(logits)?.flatten_all()?.index_select(&picks, 0)?;
+        Ok(chosen.mean_all()?.neg()?)
+    };
+    let mut optimiser = optimiser(&store);
+    measure(request.repeat, |phases| {
+        step(phases, (&store, &root, &mut optimiser), || {
+            let (head, dist) = net.both_logits(&x)?;
+            Ok((entropy(&head)? + entropy(&dist)?)?)
+        })
+    })
+}
+
+fn train_detector(request: &Request, config: DetectorConfig) -> Result<Cost> {
+    let purpose = Purpose::Train { norm: NormMode::Batch };
+    let (net, store, root) = built(purpose, |b| config.build(b))?;
+    let images = images(request)?;
+    let targets = vec![target(request, config.num_classes()); request.batch];
+    let mut optimiser = optimiser(&store);
+    measure(request.repeat, |phases| {
+        step(phases, (&store, &root, &mut optimiser), || Ok(net.losses(&images, &targets)?.total()?))
+    })
+}
+
+/// Objects of all sizes, spread over the picture.
+fn target(request: &Request, classes: usize) -> DetTarget {
+    let (w, h) = (request.width as f32, request.height as f32);
+    let mut target = DetTarget::default();
+    for i in 0..OBJECTS {
+        let at = |key: &str| (recipe::v(&format!("{SALT}/{key}"), i as u32) as f32 + 1.0) / 2.0;
+        let size = 0.05 + 0.4 * at("size");
+        let (x0, y0) = (at("x") * (1.0 - size) * w, at("y") * (1.0 - size) * h);
+        let bbox = BoxXyxy::new(x0, y0, x0 + size * w, y0 + size * h);
+        target.push(bbox, ClassIndex(i % classes), false, None);
+    }
+    target
+}

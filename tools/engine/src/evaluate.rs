@@ -1,0 +1,213 @@
+//! A data set and a predictor in, result records out; what `eval coco --data` does before scoring.
+
+use crate::classes;
+use crate::error::{Error, Result};
+use crate::measure::Phases;
+use crate::predict::{Outcome, Predictor, RunOptions, Source};
+use crate::stop::Stop;
+use care_data::demo::DemoSplit;
+use care_data::{CocoDataset, Dataset, DemoDataset, Funnel};
+use care_types::coco_json::{self, ResultRecord};
+use care_types::{Detection, ImageId, LabelMap};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The word that stands for the demo set wherever a data set is named.
+pub const DEMO: &str = "demo";
+
+/// A data set that detections can be scored on.
+pub struct EvalData {
+    name: String,
+    split: String,
+    pictures: Arc<dyn Dataset>,
+    truth: Truth,
+    funnel: Option<Funnel>,
+}
+
+/// The demo set draws its records on demand; a COCO folder has read them already.
+enum Truth {
+    Folder(Arc<CocoDataset>),
+    Drawn(coco_json::Dataset),
+}
+
+impl EvalData {
+    /// Opens a COCO folder, or the demo set when `data` is [`DEMO`] and no folder is called that.
+    ///
+    /// # Errors
+    /// `Config` when the folder or split is not there, `Input` when it holds no data set, or none that can be used.
+    pub fn open(data: &Path, split: Option<&str>) -> Result<Self> {
+        if data == Path::new(DEMO) && !data.is_dir() {
+            return Self::demo(split);
+        }
+        let set = Arc::new(CocoDataset::open(data, split)?);
+        let funnel = set.funnel();
+        if set.is_empty() {
+            let file = set.annotation_file().display();
+            return Err(Error::input(format!("{file}: lists no pictures")));
+        }
+        if funnel.missing_files == set.len() {
+            let first = set.missing().first().map(|p| p.display().to_string()).unwrap_or_default();
+            let file = set.annotation_file().display();
+            return Err(Error::input(format!(
+                "{file}: none of its {} pictures is there; the first was expected at {first}",
+                set.len()
+            )));
+        }
+        Ok(Self {
+            name: set.annotation_file().display().to_string(),
+            split: set.split().unwrap_or_default().to_owned(),
+            pictures: set.clone(),
+            truth: Truth::Folder(set),
+            funnel: Some(funnel),
+        })
+    }
+
+    fn demo(split: Option<&str>) -> Result<Self> {
+        let name = split.unwrap_or(DemoSplit::Val.name());
+        let Some(split) = DemoSplit::ALL.into_iter().find(|s| s.name() == name) else {
+            let known: Vec<&str> = DemoSplit::ALL.iter().map(|s| s.name()).collect();
+            return Err(Error::config(format!(
+                "the demo set has no split `{name}`; it has {}",
+                known.join(", ")
+            )));
+        };
+        let set = DemoDataset::new(split);
+        Ok(Self {
+            name: "the demo set (synthetic pictures, not COCO)".to_owned(),
+            split: split.name().to_owned(),
+            truth: Truth::Drawn(set.ground_truth()?),
+            pictures: Arc::new(set),
+            funnel: None,
+        })
+    }
+
+    /// Where the annotations come from.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The split that was taken.
+    pub fn split(&self) -> &str {
+        &self.split
+    }
+
+    /// The records to score against.
+    pub fn ground_truth(&self) -> &coco_json::Dataset {
+        match &self.truth {
+            Truth::Folder(set) => set.ground_truth(),
+            Truth::Drawn(truth) => truth,
+        }
+    }
+
+    /// The classes of the data.
+    pub fn labels(&self) -> &LabelMap {
+        self.pictures.labels()
+    }
+
+    /// What the reader found and left out; `None` for the demo set.
+    pub fn funnel(&self) -> Option<&Funnel> {
+        self.funnel.as_ref()
+    }
+
+    /// The positions of the pictures to look at: those with one of the `ids` (all without), at most `limit`.
+    ///
+    /// # Errors
+    /// `Input` when none is left.
+    pub fn select(&self, ids: Option<&[ImageId]>, limit: Option<usize>) -> Result<Vec<usize>> {
+        let wanted: Option<BTreeSet<ImageId>> =
+            ids.filter(|ids| !ids.is_empty()).map(|ids| ids.iter().copied().collect());
+        let images = self.ground_truth().images.iter().enumerate();
+        let kept = images.filter(|(_, image)| wanted.as_ref().is_none_or(|w| w.contains(&image.id)));
+        let kept: Vec<usize> = kept.map(|(i, _)| i).take(limit.unwrap_or(usize::MAX)).collect();
+        if kept.is_empty() {
+            return Err(Error::input(format!("{}: no picture is left to look at", self.name)));
+        }
+        Ok(kept)
+    }
+
+    /// Id and file name of the picture at a position.
+    pub fn image(&self, position: usize) -> (ImageId, &str) {
+        let image = &self.ground_truth().images[position];
+        (image.id, &image.file_name)
+    }
+}
+
+/// What a detector made of a data set.
+pub struct Detected {
+    /// Box records, pictures in the order of the data set, best first within each.
+    pub boxes: Vec<ResultRecord>,
+    /// Positions of the pictures that are done, failed ones included.
+    pub done: Vec<usize>,
+    /// Positions of the pictures that failed, and why.
+    pub failed: Vec<(usize, Error)>,
+    /// Time per phase.
+    pub phases: Phases,
+}
+
+/// Runs the predictor over the pictures at `positions`; `tick` is called after each. When `stop` is requested, what is
+/// done so far is returned.
+///
+/// # Errors
+/// `Weights` when the class names of the weights and of the data differ.
+pub fn detect_all(
+    predictor: &Predictor,
+    data: &EvalData,
+    positions: &[usize],
+    run: (RunOptions, &Stop),
+    tick: &mut dyn FnMut(),
+) -> Result<Detected> {
+    let labels = classes::in_network_order(predictor.labels(), data.labels())?;
+    let (pictures, chosen) = (Arc::clone(&data.pictures), positions.to_vec());
+    let source = Source::new(positions.len(), move |i| Ok(pictures.example(chosen[i])?.picture));
+    let mut found: Vec<Option<Result<Vec<Detection>>>> = positions.iter().map(|_| None).collect();
+    let phases = predictor.run(&source, run.0, run.1, &mut |Outcome { index, result }| {
+        found[index] = Some(result.map(|p| p.detections));
+        tick();
+        Ok(())
+    })?;
+    let mut detected = Detected { boxes: Vec::new(), done: Vec::new(), failed: Vec::new(), phases };
+    for (&position, outcome) in positions.iter().zip(found) {
+        match outcome {
+            None => continue,
+            Some(Err(e)) => detected.failed.push((position, e)),
+            Some(Ok(detections)) => {
+                detected.boxes.extend(box_records(data.image(position).0, &detections, &labels))
+            }
+        }
+        detected.done.push(position);
+    }
+    Ok(detected)
+}
+
+/// Detections of one picture as COCO box records.
+pub fn box_records<'a>(
+    image: ImageId,
+    detections: &'a [Detection],
+    labels: &'a LabelMap,
+) -> impl Iterator<Item = ResultRecord> + 'a {
+    detections.iter().filter_map(move |d| Some(ResultRecord::from_box(image, labels.id(d.class)?, d)))
+}
+
+/// The classes of a data set, a COCO instances file, or the demo set, for new weights.
+///
+/// # Errors
+/// `Config` when it is not there, `Input` when it cannot be read or names the same class twice.
+pub fn labels_of(data: &Path) -> Result<LabelMap> {
+    let labels = if data.is_file() {
+        LabelMap::from_categories(&coco_json::read_dataset(data)?.categories)
+    } else if data == Path::new(DEMO) && !data.is_dir() {
+        DemoDataset::new(DemoSplit::Val).labels().clone()
+    } else {
+        let split = care_data::coco::splits_in(data).into_iter().next();
+        CocoDataset::open(data, split.as_deref())?.labels().clone()
+    };
+    if labels.is_empty() {
+        return Err(Error::input(format!("{}: has no categories", data.display())));
+    }
+    let mut seen = BTreeSet::new();
+    match labels.names().into_iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::input(format!("{}: two categories are called {name:?}", data.display()))),
+        None => Ok(labels),
+    }
+}

@@ -1,0 +1,289 @@
+//! Weights files: a network's tensors together with everything needed to run it.
+//!
+//! The metadata of the `.safetensors` file holds, as JSON: `care.spec` (architecture, classes, preprocessing) and
+//! `care.provenance` (where the numbers come from). Nothing about a run is guessed from tensor names or shapes.
+
+use crate::error::{Error, Result};
+use crate::predict::Predictor;
+use care_data::{Preprocess, Scale};
+use care_heads::registry::DetectorConfig;
+use care_nn::checkpoint::{Checkpoint, Select, StoredTensor};
+use care_nn::load::{LoadOptions, load_strict, to_checkpoint};
+use care_nn::recipe::{self, Override};
+use care_nn::{Conv3x3, ParamStore, Purpose};
+use care_types::LabelMap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Metadata key of the [`Spec`].
+pub const SPEC_KEY: &str = "care.spec";
+/// Metadata key of the [`Provenance`].
+pub const PROVENANCE_KEY: &str = "care.provenance";
+
+/// Values of the head's last layers in recipe weights: those of the golden end-to-end case, chosen so that an untrained
+/// network gives a few hundred scores above the threshold and boxes of moderate size.
+const RECIPE_OVERRIDES: [(&str, f64, f64); 3] = [
+    ("retina_cls.bias", -4.595_119_850_134_59, 0.5),
+    ("retina_cls.weight", 0.0, 0.0556),
+    ("retina_reg.weight", 0.0, 0.0127),
+];
+
+/// What a detector is: enough to build it, feed it, and name what it finds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The preset it was made from.
+    pub model: String,
+    /// Architecture.
+    pub detector: DetectorConfig,
+    /// From pictures to network input.
+    pub preprocess: Preprocess,
+    /// Classes in the order in which the network predicts them.
+    pub classes: LabelMap,
+}
+
+/// Where the numbers come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Program and version that wrote the file.
+    pub created_by: String,
+    /// Seed of values that were drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Salt of the golden recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// Classification checkpoint that the backbone started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<SourceFile>,
+    /// Training steps taken.
+    #[serde(default)]
+    pub steps: u64,
+}
+
+/// A file that numbers came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    /// Its name, without folders.
+    pub name: String,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+impl SourceFile {
+    /// Name and hash of a file.
+    ///
+    /// # Errors
+    /// `Weights` when it cannot be read.
+    pub fn of(path: &Path) -> Result<Self> {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { name, sha256: sha256_of(path)? })
+    }
+}
+
+/// SHA-256 of a file, hexadecimal.
+///
+/// # Errors
+/// `Weights` when it cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let unreadable = |e| Error::weights(format!("{}: cannot be read: {e}", path.display()));
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(unreadable)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How new weights start.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// Drawn values, the backbone from a classification checkpoint if there is one.
+    Seed {
+        /// Seed of the drawn values.
+        seed: u64,
+        /// Official checkpoint, bare or wrapped.
+        backbone: Option<PathBuf>,
+    },
+    /// The golden recipe with this salt.
+    Recipe(String),
+}
+
+/// What a run may change about a detector without touching its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// What the resized picture has to fit.
+    pub scale: Option<Scale>,
+    /// Scores must be above this.
+    pub score_threshold: Option<f32>,
+    /// Boxes of one class that overlap more are suppressed.
+    pub nms_iou: Option<f32>,
+    /// Detections per picture.
+    pub max_per_image: Option<usize>,
+}
+
+/// A detector's numbers in memory, with what they mean.
+#[derive(Debug)]
+pub struct Weights {
+    /// What the detector is.
+    pub spec: Spec,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+    /// The numbers.
+    pub store: ParamStore,
+}
+
+impl Weights {
+    /// New weights for a built-in detector.
+    ///
+    /// # Errors
+    /// `Config` for an unknown model, `Weights` when the backbone checkpoint does not fit.
+    pub fn init(model: &str, classes: LabelMap, start: &Start) -> Result<Self> {
+        let detector = DetectorConfig::preset(model)?.with_num_classes(classes.len());
+        let spec = Spec { model: model.to_owned(), detector, preprocess: Preprocess::default(), classes };
+        let created_by = concat!("care-det ", env!("CARGO_PKG_VERSION")).to_owned();
+        let mut provenance = Provenance { created_by, ..Provenance::default() };
+        let store = match start {
+            Start::Recipe(salt) => {
+                provenance.recipe = Some(salt.clone());
+                let store = declared(&spec.detector, ParamStore::blank(candle_core::Device::Cpu))?;
+                recipe::fill(&store, salt, "", &recipe_overrides())?;
+                store
+            }
+            Start::Seed { seed, backbone } => {
+                provenance.seed = Some(*seed);
+                let store = declared(&spec.detector, ParamStore::new(candle_core::Device::Cpu, *seed))?;
+                if let Some(path) = backbone {
+                    load_backbone(&store, &spec.detector, path)?;
+                    provenance.backbone = Some(SourceFile::of(path)?);
+                }
+                store
+            }
+        };
+        Ok(Self { spec, provenance, store })
+    }
+
+    /// Reads a detector's weights file.
+    ///
+    /// # Errors
+    /// `Config` when there is no such file; `Weights` when it cannot be read, does not say what it is, or its tensors do
+    /// not fit what it says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::read(path, &Select::Auto)?;
+        let shown = path.display();
+        let spec: Spec = read_json(&checkpoint, SPEC_KEY, path)?.ok_or_else(|| {
+            Error::weights(format!(
+                "{shown}: holds {} tensors but does not say which detector they are for; a classification checkpoint \
+                 goes under a new detector with `care-det weights init --backbone {shown} --out W.safetensors`",
+                checkpoint.tensors.len()
+            ))
+        })?;
+        if spec.classes.len() != spec.detector.num_classes() {
+            let (names, classes) = (spec.classes.len(), spec.detector.num_classes());
+            return Err(Error::weights(format!("{shown}: {names} class names for {classes} classes")));
+        }
+        spec.preprocess.check().map_err(|e| Error::weights(e.to_string()).context(shown))?;
+        let provenance = read_json(&checkpoint, PROVENANCE_KEY, path)?.unwrap_or_default();
+        let store = declared(&spec.detector, ParamStore::blank(candle_core::Device::Cpu))
+            .map_err(|e| Error::weights(e.to_string()).context(path.display()))?;
+        load_strict(&store, &checkpoint, &LoadOptions::whole())?;
+        Ok(Self { spec, provenance, store })
+    }
+
+    /// Writes everything to a `.safetensors` file: beside it, then renamed over it.
+    ///
+    /// # Errors
+    /// `Config` when the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = |e: serde_json::Error| Error::internal(format!("weights metadata: {e}"));
+        let metadata = BTreeMap::from([
+            ("format".to_owned(), "pt".to_owned()),
+            (SPEC_KEY.to_owned(), serde_json::to_string(&self.spec).map_err(json)?),
+            (PROVENANCE_KEY.to_owned(), serde_json::to_string(&self.provenance).map_err(json)?),
+        ]);
+        Ok(to_checkpoint(&self.store, metadata)?.write_safetensors(path)?)
+    }
+
+    /// Changes how the detector is run.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        let Overrides { scale, score_threshold, nms_iou, max_per_image } = *overrides;
+        self.spec.preprocess.scale = scale.unwrap_or(self.spec.preprocess.scale);
+        let select = self.spec.detector.select_mut();
+        select.score_threshold = score_threshold.unwrap_or(select.score_threshold);
+        select.nms_iou = nms_iou.unwrap_or(select.nms_iou);
+        select.max_per_image = max_per_image.unwrap_or(select.max_per_image);
+    }
+
+    /// Builds the detector for inference. Its layers pack their own copy of the numbers, so the store is let go.
+    ///
+    /// # Errors
+    /// `Config` when the parts of the detector do not fit each other.
+    pub fn into_predictor(self, conv3x3: Conv3x3) -> Result<Predictor> {
+        let detector = self.spec.detector.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
+        drop(self.store);
+        Predictor::new(detector, self.spec.preprocess, self.spec.classes)
+    }
+}
+
+/// Declares every parameter of the detector in the store.
+fn declared(detector: &DetectorConfig, store: ParamStore) -> Result<ParamStore> {
+    detector.build(&store.root(Purpose::TRAIN_FROZEN))?;
+    Ok(store)
+}
+
+/// The recipe's exceptions for detectors.
+pub fn recipe_overrides() -> Vec<Override> {
+    RECIPE_OVERRIDES.map(|(suffix, center, amp)| Override { suffix: suffix.to_owned(), center, amp }).into()
+}
+
+/// Puts a classification checkpoint under `backbone.`; its heads are left out.
+fn load_backbone(store: &ParamStore, detector: &DetectorConfig, path: &Path) -> Result<()> {
+    let config = detector.backbone();
+    let mut checkpoint = Checkpoint::read(path, &Select::Auto)?;
+    for (ours, theirs) in config.checkpoint_aliases() {
+        let renamed = |t: &StoredTensor| {
+            let mut copy = t.clone();
+            copy.name = format!("{ours}{}", t.name.strip_prefix(&theirs)?);
+            Some(copy)
+        };
+        let copies: Vec<StoredTensor> = checkpoint.tensors.iter().filter_map(renamed).collect();
+        checkpoint.tensors.extend(copies);
+    }
+    let unused = config.unused_checkpoint_prefixes();
+    let unused: Vec<&str> = unused.iter().map(String::as_str).collect();
+    let fresh: Vec<String> = config.fresh_prefixes().iter().map(|p| format!("backbone.{p}")).collect();
+    let fresh: Vec<&str> = fresh.iter().map(String::as_str).collect();
+    let options = LoadOptions::under_ignoring("backbone.", &unused).allowing_missing(&fresh);
+    load_strict(store, &checkpoint, &options)?;
+    Ok(())
+}
+
+/// A JSON entry of the metadata; `None` when it is not there.
+pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(
+    checkpoint: &Checkpoint,
+    key: &str,
+    path: &Path,
+) -> Result<Option<T>> {
+    let Some(text) = checkpoint.metadata.get(key) else { return Ok(None) };
+    serde_json::from_str(text).map(Some).map_err(|e| {
+        Error::weights(format!(
+            "{}: its `{key}` cannot be read ({e}); was it written by a newer version?",
+            path.display()
+        ))
+    })
+}

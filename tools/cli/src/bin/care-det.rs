@@ -1,2 +1,7 @@
 //! `care-det`: object detectors on the CARE Transformer, from the command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    care_cli::care_det()
+}

@@ -1,0 +1,370 @@
+//! The command line as typed: flags, their checks, and the words of `--help`.
+//!
+//! Only what can be judged without opening a file is checked here; clap ends with exit code 2 on its own.
+
+use care_data::Scale;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Detect objects with the CARE Transformer, score detections as COCO does, and look after weights.
+#[derive(Debug, Parser)]
+#[command(name = "care-det", disable_version_flag = true, after_help = ROOT_EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print the result as exactly one line of JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no words on stderr, only errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More words on stderr
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Worker threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Print version, instruction set and threads
+    #[arg(short = 'V', long)]
+    pub version: bool,
+}
+
+/// The commands of `care-det`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Score detections: AP and AR exactly as pycocotools computes them
+    #[command(subcommand)]
+    Eval(Eval),
+    /// Detect objects in pictures and folders of pictures
+    Infer(Infer),
+    /// Make, look into and convert weights
+    #[command(subcommand)]
+    Weights(Weights),
+    /// Measure CPU time, wall time and memory of a network
+    Bench(Bench),
+    /// Write the synthetic demo data set
+    Demo(Demo),
+}
+
+/// Protocols that detections can be scored with.
+#[derive(Debug, Subcommand)]
+pub enum Eval {
+    /// COCO mean average precision for boxes and masks
+    #[command(after_help = EVAL_EXAMPLES)]
+    Coco(EvalCoco),
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IouKind {
+    /// Boxes
+    Bbox,
+    /// Masks
+    Segm,
+}
+
+/// `eval coco`: either two JSON files, or a data set and weights.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["gt", "data"]))]
+pub struct EvalCoco {
+    /// Ground truth, a COCO instances file
+    #[arg(long, value_name = "FILE", requires = "dt", help_heading = "Score a results file")]
+    pub gt: Option<PathBuf>,
+    /// Detections, a COCO results file
+    #[arg(long, value_name = "FILE", requires = "gt", help_heading = "Score a results file")]
+    pub dt: Option<PathBuf>,
+    /// A COCO data set: its folder, or `demo` for the synthetic one
+    #[arg(long, value_name = "DIR|demo", requires = "weights", help_heading = "Detect, then score")]
+    pub data: Option<PathBuf>,
+    /// Which part of the data set [default: the first of val2017, val, valid, validation, test]
+    #[arg(long, value_name = "NAME", conflicts_with = "gt", help_heading = "Detect, then score")]
+    pub split: Option<String>,
+    /// Only the first N pictures
+    #[arg(long, value_name = "N", conflicts_with = "gt", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Detect, then score")]
+    pub limit: Option<u32>,
+    /// The detector
+    #[command(flatten)]
+    pub detector: OptionalDetector,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// What is compared, one or both
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm", hide_default_value = true, help_heading = "Scoring")]
+    pub iou_type: Vec<IouKind>,
+    /// Evaluation parameters as JSON with pycocotools' names: iouThrs, recThrs, maxDets, areaRng, areaRngLbl, catIds, imgIds, useCats
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub params: Option<PathBuf>,
+    /// Print what pycocotools prints, also where it is wrong (annotation id 0)
+    #[arg(long, help_heading = "Scoring")]
+    pub pycocotools_quirks: bool,
+    /// Also print AP, AP50 and AR per category
+    #[arg(long, help_heading = "Scoring")]
+    pub per_category: bool,
+    /// End with exit code 4 when an AP is below this
+    #[arg(long, value_name = "AP", value_parser = fraction, help_heading = "Scoring")]
+    pub fail_under: Option<f64>,
+}
+
+/// The weights and how they are run, where they are optional.
+#[derive(Debug, Args)]
+pub struct OptionalDetector {
+    /// Weights of a detector (see `care-det weights --help`)
+    #[arg(long, conflicts_with = "gt", value_name = "FILE", help_heading = "Detect, then score")]
+    pub weights: Option<PathBuf>,
+    /// How it is run
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// How a detector is run; what is not given comes from the weights file.
+#[derive(Debug, Args)]
+pub struct RunFlags {
+    /// Pictures per pass; only pictures of equal padded size share one, so results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Detector")]
+    pub batch: u16,
+    /// Fit pictures into this size, keeping their ratio [default: from the weights]
+    #[arg(long, value_name = "N|LONGxSHORT", value_parser = scale, help_heading = "Detector")]
+    pub imgsz: Option<Scale>,
+    /// Keep detections with a higher score
+    #[arg(long, value_name = "SCORE", value_parser = fraction, help_heading = "Detector")]
+    pub conf: Option<f64>,
+    /// Boxes of one class that overlap more are suppressed [default: from the weights]
+    #[arg(long, value_name = "IOU", value_parser = fraction, help_heading = "Detector")]
+    pub nms_iou: Option<f64>,
+    /// At most this many detections per picture [default: from the weights]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Detector")]
+    pub max_det: Option<u32>,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub struct Out {
+    /// Folder for results, new or empty
+    #[arg(long, value_name = "DIR", help_heading = "Results", default_value = "care-out")]
+    pub out: PathBuf,
+    /// Write into a folder that has something in it, or over a file that exists
+    #[arg(long, help_heading = "Results")]
+    pub overwrite: bool,
+}
+
+/// What `infer` leaves in its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Save {
+    /// The pictures with boxes, labels and scores drawn in: overlays/
+    Overlay,
+    /// COCO results and the list of pictures that their ids stand for: results.bbox.json, images.json
+    Coco,
+    /// Nothing
+    None,
+}
+
+/// `infer`: pictures in, detections out.
+#[derive(Debug, Args)]
+#[command(after_help = INFER_EXAMPLES)]
+pub struct Infer {
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Weights of a detector (see `care-det weights --help`)
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// What to write, one or more
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Save::Overlay, Save::Coco], value_name = "overlay,coco,none", help_heading = "Results")]
+    pub save: Vec<Save>,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// How the detector is run
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// Weights files.
+#[derive(Debug, Subcommand)]
+#[command(after_help = WEIGHTS_EXAMPLES)]
+pub enum Weights {
+    /// Show architecture, classes, preprocessing, provenance and tensors of a file
+    Inspect {
+        /// .safetensors, .pth or .pth.tar
+        file: PathBuf,
+        /// Also list every tensor
+        #[arg(long)]
+        tensors: bool,
+    },
+    /// Rewrite a PyTorch checkpoint as .safetensors, tensors and names unchanged
+    Convert {
+        /// .pth, .pth.tar or .safetensors
+        input: PathBuf,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The entry of a nested checkpoint to take [default: state_dict, state_dict_ema or model, whichever is there]
+        #[arg(long, value_name = "NAME")]
+        key: Option<String>,
+        /// Write over a file that exists
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Make a detector that has not been trained
+    Init(WeightsInit),
+}
+
+/// `weights init`.
+#[derive(Debug, Args)]
+pub struct WeightsInit {
+    /// The detector
+    #[arg(long, default_value = "retinanet_care_s0", value_name = "NAME")]
+    pub model: String,
+    /// Official CARE classification checkpoint to start the backbone from
+    #[arg(long, value_name = "FILE")]
+    pub backbone: Option<PathBuf>,
+    /// Number of classes [default: 80, with COCO's names]
+    #[arg(long, value_name = "N", conflicts_with = "labels_from", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub classes: Option<u32>,
+    /// Take the classes of a data set: its folder, a COCO instances file, or `demo`
+    #[arg(long, value_name = "DATA")]
+    pub labels_from: Option<PathBuf>,
+    /// Seed of the initial values
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Write the golden recipe's values instead, so that the untrained network draws boxes
+    #[arg(long, value_name = "SALT", conflicts_with_all = ["seed", "backbone"])]
+    pub recipe: Option<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write over a file that exists
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub struct Bench {
+    /// care_s0, care_s0_features or retinanet_care_s0; s1 and s2 likewise
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Height and width of the random input
+    #[arg(long, value_name = "HxW", default_value = "800x1344", value_parser = height_by_width)]
+    pub size: (usize, usize),
+    /// Pictures per pass
+    #[arg(long, default_value_t = 1, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Passes that are measured, after a warm-up
+    #[arg(long, default_value_t = 10, value_name = "R", value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeat: u16,
+    /// Measure a training step: forward, losses, backward, AdamW
+    #[arg(long)]
+    pub train: bool,
+    /// Dense 3×3 convolutions directly instead of by Winograd
+    #[arg(long, conflicts_with = "train")]
+    pub direct: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub struct Demo {
+    /// Folder to write the data set into, new or empty
+    #[arg(long, value_name = "DIR")]
+    pub write: PathBuf,
+}
+
+/// A finite number from 0 to 1.
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=1.0).contains(&v) => Ok(v),
+        _ => Err("expected a number from 0 to 1, such as 0.3".to_owned()),
+    }
+}
+
+/// The message without the words that clap puts in front itself.
+fn scale(text: &str) -> Result<Scale, String> {
+    text.parse().map_err(|e: care_types::Error| e.to_string())
+}
+
+/// `800x1344`: height first.
+fn height_by_width(text: &str) -> Result<(usize, usize), String> {
+    let says = || "expected HEIGHTxWIDTH in pixels, such as 800x1344".to_owned();
+    let (h, w) = text.split_once('x').ok_or_else(says)?;
+    let side = |t: &str| t.parse::<usize>().ok().filter(|v| (1..=65_535).contains(v)).ok_or_else(says);
+    Ok((side(h)?, side(w)?))
+}
+
+const ROOT_EXAMPLES: &str = "\
+Examples:
+  Score a results file of any detector, with pycocotools' numbers:
+    care-det eval coco --gt instances_val2017.json --dt results.json --iou-type bbox
+  See the whole chain run without any download (synthetic pictures, untrained network):
+    care-det weights init --recipe demo --labels-from demo --out w.safetensors
+    care-det eval coco --data demo --weights w.safetensors
+  Detect objects in your pictures; overlays and results go to care-out/:
+    care-det infer photos/ --weights w.safetensors --conf 0.3
+
+Results are on stdout, progress and messages on stderr; --json prints one line of JSON.
+Exit codes: 0 ok, 1 some inputs failed, 2 usage, 3 data rejected, 4 below --fail-under, 5 weights, 130 interrupted.
+CARE_ISA=portable|avx2|avx512|neon forces an instruction set.";
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  care-det eval coco --gt instances_val2017.json --dt results.bbox.json --iou-type bbox
+  care-det eval coco --gt instances.json --dt results.segm.json --iou-type segm --json
+  care-det eval coco --data coco/ --split val2017 --weights w.safetensors --out run1
+  care-det eval coco --data demo --weights w.safetensors --limit 10";
+
+const INFER_EXAMPLES: &str = "\
+Examples:
+  care-det infer street.jpg --weights w.safetensors
+  care-det infer photos/ more/cat.png --weights w.safetensors --conf 0.5 --out found
+  care-det infer photos/ --weights w.safetensors --save none --json > detections.json";
+
+const WEIGHTS_EXAMPLES: &str = "\
+Examples:
+  care-det weights inspect w.safetensors
+  care-det weights convert CARETrans_S0.pth.tar --out care_s0.safetensors
+  care-det weights init --backbone CARETrans_S0.pth.tar --labels-from my-data/ --out w.safetensors
+  care-det weights init --recipe demo --labels-from demo --out w.safetensors";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  care-det bench --model retinanet_care_s0 --size 800x1344 --threads 1 --repeat 5
+  care-det bench --model care_s0 --size 224x224 --batch 8 --train --json";
+
+const DEMO_EXAMPLES: &str = "\
+Example:
+  care-det demo --write demo-data && care-det eval coco --data demo-data --weights w.safetensors";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_read_as_documented() {
+        assert_eq!(height_by_width("800x1344"), Ok((800, 1344)));
+        assert!(height_by_width("800").is_err());
+    }
+
+    #[test]
+    fn fractions_are_finite_and_within_bounds() {
+        assert_eq!(fraction(".3"), Ok(0.3));
+        for bad in ["NaN", "inf", "-0.1", "1.01", "a", ""] {
+            assert!(fraction(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `demo`: the synthetic data set as files.
+
+use crate::args::Demo;
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use care_data::demo::{self, DemoSplit};
+use care_data::{Dataset, DemoDataset};
+use serde::Serialize;
+use std::sync::Mutex;
+
+#[derive(Serialize)]
+struct Written {
+    folder: String,
+    splits: Vec<Split>,
+    classes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Split {
+    name: &'static str,
+    images: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 2 when the folder holds something already.
+pub fn run(args: Demo, console: Console) -> Result<Exit, Failure> {
+    let splits: Vec<Split> = DemoSplit::ALL
+        .iter()
+        .map(|&split| Split { name: split.name(), images: DemoDataset::new(split).len() })
+        .collect();
+    let progress = Mutex::new(Progress::start(console, "pictures", splits.iter().map(|s| s.images).sum()));
+    let written = demo::write(&args.write, &|| lock(&progress).tick());
+    progress.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish();
+    written?;
+    let classes = DemoDataset::new(DemoSplit::Val).labels().names().into_iter().map(str::to_owned).collect();
+    let folder = args.write.display().to_string();
+    for split in &splits {
+        console.text(&format!("{folder}: split {}, {} pictures\n", split.name, split.images))?;
+    }
+    console.say("synthetic pictures in COCO format; this is not COCO");
+    console.json(&Written { folder, splits, classes })?;
+    Ok(Exit::Ok)
+}
+
+fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

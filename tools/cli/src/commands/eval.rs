@@ -1,0 +1,128 @@
+//! `eval coco`: score two JSON files, or or hand over to `eval_data` to detect first.
+
+use crate::args::{EvalCoco, IouKind};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::places::require_file;
+use crate::table::metrics_text;
+use care_map::{CocoMetrics, IouType, Params};
+use care_types::coco_json;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::path::Path;
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 2 for files that are not there and for parameters, 3 for data that cannot be scored.
+pub fn run(args: EvalCoco, console: Console) -> Result<Exit, Failure> {
+    match (&args.gt, &args.dt) {
+        (Some(gt), Some(dt)) => score_files(gt, dt, &args, console),
+        _ => super::eval_data::run(&args, console),
+    }
+}
+
+fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
+    require_file(gt, "--gt")?;
+    require_file(dt, "--dt")?;
+    let params = read_params(args)?;
+    let truth = coco_json::read_dataset(gt)?;
+    let found = coco_json::read_results(dt)?;
+    let mut scores = Scores::default();
+    for params in params {
+        let metrics = care_map::evaluate(&truth, &found, &params);
+        scores
+            .metrics
+            .push(metrics.map_err(|e| e.context(format!("{} against {}", dt.display(), gt.display())))?);
+    }
+    report(&scores, args, console)
+}
+
+/// One set of parameters per `--iou-type`, from `--params` or COCO's own.
+pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
+    let json = match &args.params {
+        None => None,
+        Some(path) => {
+            require_file(path, "--params")?;
+            let unreadable = |e| Failure::usage(format!("--params {}: {e}", path.display()));
+            Some((path, std::fs::read(path).map_err(unreadable)?))
+        }
+    };
+    let mut kinds: Vec<IouKind> = Vec::new();
+    for kind in &args.iou_type {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    let params = |kind: IouKind| {
+        let kind = match kind {
+            IouKind::Bbox => IouType::Bbox,
+            IouKind::Segm => IouType::Segm,
+        };
+        let mut params = match &json {
+            None => Params::new(kind),
+            Some((path, bytes)) => Params::from_json(bytes, kind)
+                .map_err(|e| Failure::from(e).context(format!("--params {}", path.display())))?,
+        };
+        params.quirks = args.pycocotools_quirks;
+        Ok(params)
+    };
+    kinds.into_iter().map(params).collect()
+}
+
+/// What the command has to say.
+#[derive(Default)]
+pub(super) struct Scores {
+    /// By kind of comparison, in the order in which they were asked for.
+    pub(super) metrics: Vec<CocoMetrics>,
+    /// Pictures that could not be looked at.
+    pub(super) failed: Vec<FailedLine>,
+    /// The metrics are over a part only.
+    pub(super) interrupted: bool,
+}
+
+/// A picture that could not be looked at.
+#[derive(Serialize)]
+pub(super) struct FailedLine {
+    /// As the annotations call it.
+    pub(super) file: String,
+    /// Why.
+    pub(super) error: String,
+}
+
+/// `{"iou_type": {"bbox": {…}, "segm": {…}}}`, with `failed` and `interrupted` where there is something to say.
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        struct ByKind<'a>(&'a [CocoMetrics]);
+        impl Serialize for ByKind<'_> {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_map(self.0.iter().map(|m| (m.protocol.iou_type.as_str(), m)))
+            }
+        }
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("iou_type", &ByKind(&self.metrics))?;
+        if !self.failed.is_empty() {
+            map.serialize_entry("failed", &self.failed)?;
+        }
+        if self.interrupted {
+            map.serialize_entry("interrupted", &true)?;
+        }
+        map.end()
+    }
+}
+
+/// Prints metrics and judges `--fail-under`.
+pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
+    for metrics in &scores.metrics {
+        console.text(&metrics_text(metrics, args.per_category))?;
+    }
+    console.json(scores)?;
+    let Some(gate) = args.fail_under else { return Ok(Exit::Ok) };
+    let mut exit = Exit::Ok;
+    for metrics in scores.metrics.iter().filter(|m| m.stats[0] < gate) {
+        let kind = metrics.protocol.iou_type.as_str();
+        console.warn(&format!("{kind} AP {:.4} is below --fail-under {gate}", metrics.stats[0]));
+        exit = Exit::Gate;
+    }
+    Ok(exit)
+}

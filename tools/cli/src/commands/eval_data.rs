@@ -1,0 +1,134 @@
+//! `eval coco --data`: detect on a data set, write the results, then score them.
+
+use crate::args::{EvalCoco, IouKind};
+use crate::commands::detector;
+use crate::commands::eval::{FailedLine, Scores, read_params, report};
+use crate::commands::infer::{list_failures, write_json};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::interrupt;
+use crate::places::OutDir;
+use crate::progress::Progress;
+use care_engine::evaluate::{Detected, EvalData, detect_all};
+use care_engine::weights::Weights;
+use care_engine::{RunOptions, classes};
+use care_map::Params;
+use care_types::{ImageId, coco_json};
+use std::path::Path;
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 2 for what is not there or cannot be asked, 3 for data that cannot be used, 5 for weights that do not fit it.
+pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
+    let (Some(folder), Some(weights)) = (&args.data, &args.detector.weights) else {
+        return Err(Failure::usage("--data needs --weights"));
+    };
+    let params = read_params(args)?;
+    let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(folder))?;
+    let weights = detector::open(weights, &args.detector.run, None)?;
+    refuse_masks(args, &weights)?;
+    let data = EvalData::open(folder, args.split.as_deref())?;
+    classes::in_network_order(&weights.spec.classes, data.labels())?;
+    let wanted = params.first().and_then(|p| p.img_ids.as_deref());
+    let positions = data.select(wanted, args.limit.map(|n| n as usize))?;
+    introduce(&data, positions.len(), console);
+    let found = detect(args, weights, &data, &positions, console)?;
+    let folder = out.make("")?;
+    coco_json::write_results(&folder.join("results.bbox.json"), &found.boxes)?;
+    let interrupted = found.done.len() < positions.len();
+    let scores = score(params, &data, &found, interrupted)?;
+    write_json(&folder.join("metrics.json"), &scores)?;
+    finish(scores, args, &folder, console, interrupted)
+}
+
+fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
+    if args.iou_type.contains(&IouKind::Segm) && !weights.spec.detector.predicts_masks() {
+        return Err(Failure::usage(format!(
+            "--iou-type segm: {} finds boxes only and has no masks to score; use --iou-type bbox",
+            weights.spec.model
+        )));
+    }
+    Ok(())
+}
+
+/// What will be looked at, and what the reader found odd.
+fn introduce(data: &EvalData, selected: usize, console: Console) {
+    let total = data.ground_truth().images.len();
+    console.say(&format!("{}: split {}, {selected} of {total} pictures", data.name(), data.split()));
+    let Some(f) = data.funnel() else { return };
+    let notes = [
+        (f.missing_files, "pictures are not there"),
+        (f.unknown_image, "annotations are of a picture that is not listed"),
+        (f.unknown_category, "annotations are of an unknown category"),
+    ];
+    for (count, what) in notes.iter().filter(|n| n.0 > 0) {
+        console.say(&format!("  {count} {what}"));
+    }
+}
+
+fn detect(
+    args: &EvalCoco,
+    weights: Weights,
+    data: &EvalData,
+    positions: &[usize],
+    console: Console,
+) -> Result<Detected, Failure> {
+    let predictor = detector::build(weights)?;
+    let stop = interrupt::install();
+    let options = RunOptions { batch: usize::from(args.detector.run.batch), keep_pictures: false };
+    let mut progress = Progress::start(console, "pictures", positions.len());
+    let found = detect_all(&predictor, data, positions, (options, &stop), &mut || progress.tick());
+    progress.finish();
+    let found = found?;
+    for (phase, ms) in found.phases.milliseconds() {
+        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / found.done.len().max(1) as f64));
+    }
+    Ok(found)
+}
+
+/// Scores what is done: all pictures, or those that were selected or reached. A picture that failed stays in, without
+/// detections: leaving it out would flatter the detector.
+fn score(
+    params: Vec<Params>,
+    data: &EvalData,
+    found: &Detected,
+    interrupted: bool,
+) -> Result<Scores, Failure> {
+    let failed = found
+        .failed
+        .iter()
+        .map(|(position, e)| FailedLine { file: data.image(*position).1.to_owned(), error: e.to_string() });
+    let mut scores = Scores { metrics: Vec::new(), failed: failed.collect(), interrupted };
+    if found.done.is_empty() {
+        return Ok(scores);
+    }
+    let all = found.done.len() == data.ground_truth().images.len();
+    let ids: Vec<ImageId> = found.done.iter().map(|&p| data.image(p).0).collect();
+    for mut params in params {
+        params.img_ids = if all { None } else { Some(ids.clone()) };
+        scores.metrics.push(care_map::evaluate(data.ground_truth(), &found.boxes, &params)?);
+    }
+    Ok(scores)
+}
+
+fn finish(
+    scores: Scores,
+    args: &EvalCoco,
+    folder: &Path,
+    console: Console,
+    interrupted: bool,
+) -> Result<Exit, Failure> {
+    let gate = report(&scores, args, console)?;
+    console.say(&format!("results are in {}", folder.display()));
+    let of = scores.metrics.first().map_or(scores.failed.len(), |m| m.funnel.images.evaluated);
+    list_failures(console, of, scores.failed.iter().map(|f| f.error.as_str()));
+    Ok(match (interrupted, scores.failed.is_empty()) {
+        (true, _) => {
+            console.warn(&format!("interrupted: the figures are over the {of} pictures that were done"));
+            Exit::Interrupted
+        }
+        (false, false) => Exit::Failed,
+        (false, true) => gate,
+    })
+}

@@ -1,0 +1,134 @@
+//! Checks on named files and folders: what must be there, what must not, and where may be written.
+//!
+//! Nothing is ever written into the folder that a user's pictures or annotations come from.
+
+use crate::exit::Failure;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file that the user named must be there (exit 2 otherwise); `role` says what it was named for.
+pub fn require_file(path: &Path, role: &str) -> Result<(), Failure> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let why = if path.is_dir() { "is a folder, expected a file" } else { "there is no such file" };
+    Err(Failure::usage(format!("{role} {}: {why}", path.display())))
+}
+
+/// A file or folder that the user named must be there (exit 2 otherwise).
+pub fn require_exists(path: &Path, role: &str) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{role} {}: there is no such file or folder", path.display())))
+}
+
+/// A file to be written: its folder must exist, and the file must not, unless `overwrite`.
+pub fn writable_file(path: &Path, overwrite: bool) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::usage(format!("--out {}: is a folder, expected a file name", path.display())));
+    }
+    if path.exists() && !overwrite {
+        return Err(Failure::usage(format!(
+            "--out {}: the file exists; name another, or add --overwrite",
+            path.display()
+        )));
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Failure::usage(format!(
+            "--out {}: there is no folder {}",
+            path.display(),
+            parent.display()
+        )));
+    }
+    Ok(())
+}
+
+/// A folder for results that was checked and is made when something is written.
+#[derive(Debug)]
+pub struct OutDir(PathBuf);
+
+impl OutDir {
+    /// Checks that `path` is new or empty (or `overwrite`), and not inside one of the folders that are read.
+    pub fn check(path: &Path, overwrite: bool, read: &[PathBuf]) -> Result<Self, Failure> {
+        let shown = path.display();
+        if path.exists() && !path.is_dir() {
+            return Err(Failure::usage(format!("--out {shown}: is a file, expected a folder")));
+        }
+        let whole = absolute(path);
+        for folder in read.iter().filter(|p| p.is_dir()) {
+            if whole.starts_with(absolute(folder)) {
+                return Err(Failure::usage(format!(
+                    "--out {shown}: lies inside {}, and nothing is written into a folder that is read; name another with --out",
+                    folder.display()
+                )));
+            }
+        }
+        let filled = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        if filled && !overwrite {
+            return Err(Failure::usage(format!(
+                "--out {shown}: the folder is not empty; name another with --out, or add --overwrite"
+            )));
+        }
+        Ok(Self(path.to_path_buf()))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder (and one inside it, if `inside` is not empty) and returns its path.
+    pub fn make(&self, inside: &str) -> Result<PathBuf, Failure> {
+        let path = if inside.is_empty() { self.0.clone() } else { self.0.join(inside) };
+        fs::create_dir_all(&path)
+            .map_err(|e| Failure::runtime(format!("{}: could not be made: {e}", path.display())))?;
+        Ok(path)
+    }
+}
+
+/// The real path, links resolved as far as the path exists.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut rest = Vec::new();
+    let mut head = path.as_path();
+    loop {
+        if let Ok(real) = head.canonicalize() {
+            return rest.iter().rev().fold(real, |p, name| p.join(name));
+        }
+        match (head.parent(), head.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name.to_os_string());
+                head = parent;
+            }
+            _ => return path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_never_go_into_a_folder_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let pictures = dir.path().join("pictures");
+        fs::create_dir(&pictures).unwrap();
+        let read = [pictures.clone()];
+        assert!(OutDir::check(&pictures, true, &read).is_err());
+        assert!(OutDir::check(&pictures.join("new/out"), true, &read).is_err());
+        assert!(OutDir::check(&pictures.join("../out"), false, &read).is_ok());
+        assert!(OutDir::check(&dir.path().join("pictures-out"), false, &read).is_ok());
+    }
+
+    #[test]
+    fn a_filled_folder_needs_overwrite() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(OutDir::check(dir.path(), false, &[]).is_ok(), "empty");
+        fs::write(dir.path().join("x"), "x").unwrap();
+        assert!(OutDir::check(dir.path(), false, &[]).unwrap_err().message.contains("not empty"));
+        assert!(OutDir::check(dir.path(), true, &[]).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! Metrics as text: the table people know from pycocotools, the funnel under it, and a table per category.
+
+use care_map::{CocoMetrics, Funnel, IouType};
+use std::fmt::Write;
+
+/// One line of the table: what, which threshold, area range, which of the three maxDets.
+type Row = (bool, Option<f64>, &'static str, usize);
+
+/// The twelve lines in the order of `stats`.
+const ROWS: [Row; 12] = [
+    (true, None, "all", 2),
+    (true, Some(0.5), "all", 2),
+    (true, Some(0.75), "all", 2),
+    (true, None, "small", 2),
+    (true, None, "medium", 2),
+    (true, None, "large", 2),
+    (false, None, "all", 0),
+    (false, None, "all", 1),
+    (false, None, "all", 2),
+    (false, None, "small", 2),
+    (false, None, "medium", 2),
+    (false, None, "large", 2),
+];
+
+/// pycocotools takes the first line at this many detections, whatever `maxDets` says.
+const FIRST_LINE_MAX_DETS: usize = 100;
+
+/// The whole text for one kind of comparison.
+pub fn metrics_text(metrics: &CocoMetrics, per_category: bool) -> String {
+    let mut text = format!("{}\n", title(metrics));
+    text += &stats_text(&metrics.stats, metrics);
+    if let Some(stats) = &metrics.pycocotools_stats {
+        text += "annotation ids that pycocotools stumbles over (0, or used twice): it would print\n";
+        text += &stats_text(stats, metrics);
+    }
+    text += &funnel_text(&metrics.funnel);
+    if per_category {
+        text += &category_text(metrics);
+    }
+    text
+}
+
+fn title(metrics: &CocoMetrics) -> String {
+    let protocol = &metrics.protocol;
+    let what = match protocol.iou_type {
+        IouType::Bbox => "COCO boxes (bbox)",
+        IouType::Segm => "COCO masks (segm)",
+    };
+    let mut notes = Vec::new();
+    if !protocol.standard {
+        notes.push("not the standard evaluation: parameters or pictures were chosen");
+    }
+    if protocol.pycocotools_quirks {
+        notes.push("with pycocotools' quirks");
+    }
+    if notes.is_empty() { what.to_owned() } else { format!("{what}, {}", notes.join(", ")) }
+}
+
+fn stats_text(stats: &[f64; 12], metrics: &CocoMetrics) -> String {
+    let thresholds = &metrics.protocol.iou_thrs;
+    let range = match (thresholds.first(), thresholds.last()) {
+        (Some(first), Some(last)) => format!("{first:.2}:{last:.2}"),
+        _ => String::new(),
+    };
+    let mut text = String::new();
+    for (i, (&(precision, threshold, area, cap), value)) in ROWS.iter().zip(stats).enumerate() {
+        let (name, short) =
+            if precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
+        let iou = threshold.map_or_else(|| range.clone(), |t| format!("{t:.2}"));
+        let max_dets = if i == 0 { FIRST_LINE_MAX_DETS } else { max_dets_at(&metrics.max_dets, cap) };
+        let _ = writeln!(
+            text,
+            " {name:<18} {short} @[ IoU={iou:<9} | area={area:>6} | maxDets={max_dets:>3} ] = {value:.3}"
+        );
+    }
+    text
+}
+
+/// The last one where there are fewer than three.
+fn max_dets_at(max_dets: &[usize], at: usize) -> usize {
+    max_dets.get(at).or(max_dets.last()).copied().unwrap_or(0)
+}
+
+/// What went in and what was dropped; zeros that say nothing are left out.
+fn funnel_text(funnel: &Funnel) -> String {
+    let (images, truths, found) = (&funnel.images, &funnel.annotations, &funnel.detections);
+    let mut text = String::new();
+    let mut line = |what: &str, used: usize, of: usize, notes: &[(usize, &str)]| {
+        let notes: Vec<String> =
+            notes.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}")).collect();
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        let _ = writeln!(text, " {what:<10} {used} of {of} used{notes}");
+    };
+    line(
+        "images",
+        images.evaluated,
+        images.in_ground_truth,
+        &[
+            (images.not_selected, "not selected"),
+            (images.without_objects, "without objects"),
+            (images.without_detections, "without detections"),
+        ],
+    );
+    line(
+        "objects",
+        truths.evaluated,
+        truths.in_ground_truth,
+        &[
+            (truths.not_selected, "not selected"),
+            (truths.unknown_image, "of an unknown image"),
+            (truths.unknown_category, "of an unknown category"),
+            (truths.crowd, "crowds, which count neither way"),
+            (truths.ignore_flag_without_effect, "marked ignore, which COCO does not look at"),
+            (truths.area_missing, "without area, taken from box or mask"),
+            (truths.duplicate_ids, "with an id that is used twice"),
+            (truths.id_zero, "with id 0"),
+        ],
+    );
+    line(
+        "detections",
+        found.used,
+        found.in_results,
+        &[
+            (found.not_selected, "not selected"),
+            (found.unknown_category, "of an unknown category"),
+            (found.beyond_max_dets, "beyond maxDets"),
+        ],
+    );
+    text
+}
+
+fn category_text(metrics: &CocoMetrics) -> String {
+    let width = metrics.per_category.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max(8);
+    let mut text = format!(" {:>6} {:<width$} {:>7} {:>7} {:>7}\n", "id", "category", "AP", "AP50", "AR");
+    for c in &metrics.per_category {
+        let _ = writeln!(
+            text,
+            " {:>6} {:<width$} {:>7.3} {:>7.3} {:>7.3}",
+            c.id.to_string(),
+            c.name,
+            c.ap,
+            c.ap50,
+            c.ar100
+        );
+    }
+    text
+}

@@ -1,0 +1,8 @@
+//! Runs the real binary in a fresh folder: exit codes, messages, and what lands on stdout.
+
+mod eval_data;
+mod eval_files;
+mod frame;
+mod infer;
+mod run;
+mod weights;

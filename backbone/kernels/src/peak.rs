@@ -35,6 +35,7 @@ unsafe fn multiply_adds_body<S: Simd>(s: S, count: usize, out: *mut f32) {
 }
 
 /// Billions of floating-point operations per second of one thread (a multiply-add counts two): the best of `repeats` short runs.
+/// Not for the portable path, where the compiler makes single floats of this loop (but vectors of the kernels).
 pub fn measured_gflops(isa: Isa, repeats: usize) -> f64 {
     const COUNT: usize = 200_000; // about 1 ms: long enough for the processor to leave its burst frequency
     let lanes = match isa {

@@ -141,11 +141,8 @@ fn detect(request: &Request, mut config: DetectorConfig) -> Result<Cost> {
     drop(store);
     let images = images(request)?;
     measure(request.repeat, |phases| {
-        let mut last = std::time::Instant::now();
-        let found = net.detect_observed(&images, &mut |phase| {
-            phases.add(phase, last.elapsed());
-            last = std::time::Instant::now();
-        })?;
+        phases.start_lap();
+        let found = net.detect_observed(&images, &mut |phase| phases.end_lap(phase))?;
         match found.iter().all(|picture| !picture.is_empty()) {
             true => Ok(()),
             false => Err(Error::internal("a score threshold of 0 left a picture without detections")),

@@ -1,6 +1,13 @@
-//! Process CPU time and peak memory: what `bench` reports. `None` where the system does not tell.
+//! Wall time, process CPU time and peak memory: what `bench` reports. `None` where the system does not tell.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Time since the first call in this process.
+pub fn wall_time() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
 
 /// CPU time that all threads of this process have used.
 #[cfg(unix)]

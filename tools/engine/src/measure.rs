@@ -8,37 +8,59 @@ use std::time::{Duration, Instant};
 /// Passes before anything is counted: the first pays for page faults of the scratch memory, the second for caches.
 const WARM_UP: usize = 2;
 
-/// Wall time per named phase, in order of first appearance.
+/// Time per named phase, in order of first appearance.
 #[derive(Clone, Debug, Default)]
-pub struct Phases(Vec<(&'static str, Duration)>);
+pub struct Phases {
+    times: Vec<(&'static str, Duration)>,
+    /// Phases are measured in CPU time of the process instead of wall time.
+    cpu: bool,
+    lap: Option<Duration>,
+}
 
 impl Phases {
-    /// Runs `work` and books its wall time under `name`.
+    /// Measures CPU time (where the system tells), which a busy machine does not distort.
+    pub fn in_cpu_time() -> Self {
+        Self { cpu: clock::cpu_time().is_some(), ..Self::default() }
+    }
+
+    /// Runs `work` and books its time under `name`.
     pub fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
+        self.start_lap();
         let result = work();
-        self.add(name, start.elapsed());
+        self.end_lap(name);
         result
+    }
+
+    /// The next [`Phases::end_lap`] counts from here.
+    pub fn start_lap(&mut self) {
+        self.lap = Some(self.now());
+    }
+
+    /// Books the time since the last lap under `name` and starts the next.
+    pub fn end_lap(&mut self, name: &'static str) {
+        let now = self.now();
+        self.add(name, now.saturating_sub(self.lap.unwrap_or(now)));
+        self.lap = Some(now);
     }
 
     /// Books time under `name`.
     pub fn add(&mut self, name: &'static str, time: Duration) {
-        match self.0.iter_mut().find(|(n, _)| *n == name) {
+        match self.times.iter_mut().find(|(n, _)| *n == name) {
             Some((_, sum)) => *sum += time,
-            None => self.0.push((name, time)),
+            None => self.times.push((name, time)),
         }
     }
 
-    /// Adds all of `other`.
-    pub fn merge(&mut self, other: &Phases) {
-        for &(name, time) in &other.0 {
-            self.add(name, time);
+    fn now(&self) -> Duration {
+        match (self.cpu, clock::cpu_time()) {
+            (true, Some(time)) => time,
+            _ => clock::wall_time(),
         }
     }
 
     /// Names and times, in order of first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        self.0.iter().copied()
+        self.times.iter().copied()
     }
 
     /// Milliseconds by name.
@@ -56,7 +78,7 @@ pub struct Cost {
     pub wall_ms: f64,
     /// Most memory the process ever held, MiB; `None` where the system does not tell.
     pub peak_mb: Option<f64>,
-    /// Share of each phase in the wall time of all passes, in percent, in order.
+    /// Share of each phase in the time of all passes (CPU time where the system tells it), in percent, in order.
     #[serde(skip)]
     pub shares: Vec<(&'static str, f64)>,
 }
@@ -69,7 +91,7 @@ pub fn measure(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()>) -
     for _ in 0..WARM_UP {
         pass(&mut Phases::default())?;
     }
-    let (mut cpu, mut wall, mut phases) = (Vec::new(), Vec::new(), Phases::default());
+    let (mut cpu, mut wall, mut phases) = (Vec::new(), Vec::new(), Phases::in_cpu_time());
     for _ in 0..repeat.max(1) {
         let (cpu_start, start) = (clock::cpu_time(), Instant::now());
         pass(&mut phases)?;
@@ -112,15 +134,20 @@ mod tests {
 
     #[test]
     fn passes_are_counted_after_the_warm_up_and_shares_add_up() -> Result<()> {
+        let work = |rounds: u64| {
+            (0..rounds).fold(1u64, |x, i| std::hint::black_box(x.wrapping_mul(31).wrapping_add(i)))
+        };
         let mut passes = 0;
         let cost = measure(5, |phases| {
             passes += 1;
-            phases.time("a", || std::thread::sleep(Duration::from_millis(3)));
-            phases.time("b", || std::thread::sleep(Duration::from_millis(1)));
+            phases.time("a", || work(6_000_000));
+            phases.start_lap();
+            work(1_000_000);
+            phases.end_lap("b");
             Ok(())
         })?;
         assert_eq!(passes, WARM_UP + 5);
-        assert!(cost.wall_ms >= 4.0, "{cost:?}");
+        assert!(cost.wall_ms > 0.0 && cost.cpu_ms.is_none_or(|ms| ms > 0.0), "{cost:?}");
         assert_eq!(cost.shares.iter().map(|s| s.0).collect::<Vec<_>>(), ["a", "b"]);
         assert!(cost.shares[0].1 > cost.shares[1].1, "{cost:?}");
         assert!((cost.shares.iter().map(|s| s.1).sum::<f64>() - 100.0).abs() < 1e-6);

@@ -134,11 +134,8 @@ impl Predictor {
     pub fn detect(&self, samples: Vec<Sample>, phases: &mut Phases) -> Result<Vec<Vec<Detection>>> {
         let geometries: Vec<Geometry> = samples.iter().map(|s| s.geometry).collect();
         let images = phases.time("collate", || collate(samples))?;
-        let mut last = Instant::now();
-        let raw = self.detector.detect_observed(&images, &mut |phase| {
-            phases.add(phase, last.elapsed());
-            last = Instant::now();
-        })?;
+        phases.start_lap();
+        let raw = self.detector.detect_observed(&images, &mut |phase| phases.end_lap(phase))?;
         drop(images);
         phases.time("postprocess", || {
             let pairs = raw.into_iter().zip(&geometries);

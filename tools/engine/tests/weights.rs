@@ -1,0 +1,99 @@
+//! Weights files: a classification checkpoint under a new detector, and the way to disk and back.
+
+use candle_core::Device;
+use care_backbone::care::{CareClassifier, CareConfig};
+use care_engine::ErrorKind;
+use care_engine::weights::{Overrides, Start, Weights};
+use care_nn::load::to_checkpoint;
+use care_nn::{ParamStore, Purpose, recipe};
+use care_types::LabelMap;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const MODEL: &str = "retinanet_care_s0";
+
+/// What the official release looks like: backbone and two heads, bare names.
+fn classification_checkpoint(path: &Path, config: &CareConfig) -> ParamStore {
+    let store = ParamStore::blank(Device::Cpu);
+    CareClassifier::new(&store.root(Purpose::TRAIN_FROZEN), config, 10).expect("a classifier");
+    recipe::fill(&store, "classification", "", &[]).expect("values");
+    let checkpoint = to_checkpoint(&store, BTreeMap::new()).expect("a checkpoint");
+    checkpoint.write_safetensors(path).expect("a file");
+    store
+}
+
+fn values(store: &ParamStore, name: &str) -> Vec<f32> {
+    let var = store.get(name).expect(name).var;
+    var.flatten_all().and_then(|t| t.to_dtype(candle_core::DType::F32)).and_then(|t| t.to_vec1()).expect(name)
+}
+
+fn start(backbone: Option<&Path>) -> Start {
+    Start::Seed { seed: 3, backbone: backbone.map(Path::to_owned) }
+}
+
+#[test]
+fn a_classification_checkpoint_becomes_the_backbone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("care.safetensors");
+    let source = classification_checkpoint(&path, &CareConfig::s0());
+    let labels = LabelMap::from_names(&["cat", "dog"], 1);
+    let with = Weights::init(MODEL, labels.clone(), &start(Some(&path))).expect("weights");
+    let without = Weights::init(MODEL, labels, &start(None)).expect("weights");
+    let mut taken = 0;
+    for name in source.names().iter().filter(|n| !n.starts_with("head.") && !n.starts_with("dist_head.")) {
+        assert_eq!(values(&with.store, &format!("backbone.{name}")), values(&source, name), "{name}");
+        taken += 1;
+    }
+    assert!(taken > 500, "{taken}");
+    for name in with.store.names().iter().filter(|n| !n.starts_with("backbone.")) {
+        assert_eq!(values(&with.store, name), values(&without.store, name), "{name} starts from the seed");
+    }
+    let provenance = with.provenance.backbone.expect("the file");
+    assert_eq!((provenance.name.as_str(), provenance.sha256.len()), ("care.safetensors", 64));
+}
+
+#[test]
+fn a_checkpoint_of_another_size_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("s1.safetensors");
+    classification_checkpoint(&path, &CareConfig::s1());
+    let labels = LabelMap::from_names(&["cat"], 1);
+    let error = Weights::init(MODEL, labels, &start(Some(&path))).expect_err("S1 is not S0");
+    assert_eq!(error.kind(), ErrorKind::Weights);
+    assert!(error.to_string().contains("s1.safetensors"), "{error}");
+}
+
+#[test]
+fn what_is_saved_is_opened_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("w.safetensors");
+    let labels = LabelMap::from_names(&["cat", "dog"], 7);
+    let saved = Weights::init(MODEL, labels, &Start::Recipe("salt".to_owned())).expect("weights");
+    saved.save(&path).expect("a file");
+    let mut opened = Weights::open(&path).expect("the same weights");
+    assert_eq!((&opened.spec, &opened.provenance), (&saved.spec, &saved.provenance));
+    assert_eq!(opened.store.names(), saved.store.names());
+    for name in saved.store.names() {
+        assert_eq!(values(&opened.store, &name), values(&saved.store, &name), "{name}");
+    }
+    let overrides = Overrides {
+        scale: Some("320".parse().expect("a size")),
+        score_threshold: Some(0.9),
+        nms_iou: Some(0.1),
+        max_per_image: Some(3),
+    };
+    opened.apply(&overrides);
+    let select = opened.spec.detector.select_mut();
+    assert_eq!((select.score_threshold, select.nms_iou, select.max_per_image), (0.9, 0.1, 3));
+    assert_eq!((opened.spec.preprocess.scale.long, opened.spec.preprocess.scale.short), (320, 320));
+}
+
+#[test]
+fn a_file_that_does_not_say_what_it_is_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("care.safetensors");
+    classification_checkpoint(&path, &CareConfig::s0());
+    let error = Weights::open(&path).expect_err("not a detector");
+    assert_eq!(error.kind(), ErrorKind::Weights);
+    assert!(error.to_string().contains("weights init --backbone"), "{error}");
+}

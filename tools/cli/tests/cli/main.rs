@@ -1,5 +1,6 @@
 //! Runs the real binary in a fresh folder: exit codes, messages, and what lands on stdout.
 
+mod bench;
 mod eval_data;
 mod eval_files;
 mod frame;

@@ -134,7 +134,7 @@ pub struct RunFlags {
     /// Fit pictures into this size, keeping their ratio [default: from the weights]
     #[arg(long, value_name = "N|LONGxSHORT", value_parser = scale, help_heading = "Detector")]
     pub imgsz: Option<Scale>,
-    /// Keep detections with a higher score
+    /// Keep detections with a higher score [default: 0.3 for infer, from the weights for eval]
     #[arg(long, value_name = "SCORE", value_parser = fraction, help_heading = "Detector")]
     pub conf: Option<f64>,
     /// Boxes of one class that overlap more are suppressed [default: from the weights]

@@ -11,3 +11,11 @@ pub fn instruction_set() -> Result<String> {
     let isa = Isa::from_env().map_err(|e| Error::config(e.to_string()))?;
     Ok(isa.name().to_owned())
 }
+
+/// Runs `work` on a thread of rayon's pool. A network that runs outside of it waits, after each of its hundred or more
+/// parallel loops, for helpers that have just been woken; inside, the caller does their part itself.
+///
+/// Not for work that waits for something else: it would block a thread that others need.
+pub(crate) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}

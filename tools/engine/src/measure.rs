@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::error::Result;
+use crate::machine::in_pool;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,11 @@ pub struct Cost {
 ///
 /// # Errors
 /// The first error of a pass.
-pub fn measure(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()>) -> Result<Cost> {
+pub fn measure(repeat: usize, pass: impl FnMut(&mut Phases) -> Result<()> + Send) -> Result<Cost> {
+    in_pool(|| measure_here(repeat, pass))
+}
+
+fn measure_here(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()>) -> Result<Cost> {
     for _ in 0..WARM_UP {
         pass(&mut Phases::default())?;
     }

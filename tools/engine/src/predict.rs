@@ -5,6 +5,7 @@
 
 use crate::batching::Batching;
 use crate::error::{Error, Result};
+use crate::machine::in_pool;
 use crate::measure::Phases;
 use crate::stop::Stop;
 use candle_core::{Device, Tensor};
@@ -135,7 +136,7 @@ impl Predictor {
         let geometries: Vec<Geometry> = samples.iter().map(|s| s.geometry).collect();
         let images = phases.time("collate", || collate(samples))?;
         phases.start_lap();
-        let raw = self.detector.detect_observed(&images, &mut |phase| phases.end_lap(phase))?;
+        let raw = in_pool(|| self.detector.detect_observed(&images, &mut |phase| phases.end_lap(phase)))?;
         drop(images);
         phases.time("postprocess", || {
             let pairs = raw.into_iter().zip(&geometries);

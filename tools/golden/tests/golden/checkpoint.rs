@@ -184,7 +184,8 @@ fn check_logits(case: &Case, checkpoint: &Checkpoint, want: &Value) -> Result<()
         same("number of logits", (got.len(), want.is_empty()), (want.len(), false))?;
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             let got = f64::from(*got);
-            if !((got - want).abs() <= 2e-5 + 1e-4 * want.abs()) {
+            let error = (got - want).abs();
+            if error.is_nan() || error > 2e-5 + 1e-4 * want.abs() {
                 return Err(format!("{variant}: logit {i}: expected {want}, got {got}"));
             }
         }

@@ -1,5 +1,6 @@
 //! Gradient of CARE's linear attention.
 
+use super::gemm::{Mat, matmul};
 use super::{fma, math, vectorised};
 use crate::isa::Isa;
 use rayon::prelude::*;
@@ -41,7 +42,7 @@ pub fn linear_attention_grad(
                 v: take(v, g, h * head_dim),
                 dy: take(dy, g, h * head_dim),
             };
-            head_grad(isa, head, head_dim)
+            head_grad(isa, &head, head_dim)
         })
         .collect();
     let (mut dqk, mut dv) = (vec![0.0; qk.len()], vec![0.0; v.len()]);
@@ -74,74 +75,90 @@ struct HeadGrad {
     v: Vec<f32>,
 }
 
-vectorised!(fn head_grad(head: Head, d: usize) -> HeadGrad = head_body);
-
-#[inline(always)]
-fn elu_plus_1<const FMA: bool>(x: &[f32]) -> Vec<f32> {
-    x.iter().map(|&v| if v > 0.0 { v + 1.0 } else { math::exp::<FMA>(v) }).collect()
-}
-
-/// out[e] += s * row[e]
-#[inline(always)]
-fn axpy<const FMA: bool>(s: f32, row: &[f32], out: &mut [f32]) {
-    out.iter_mut().zip(row).for_each(|(o, &r)| *o = fma::<FMA>(s, r, *o));
-}
-
-#[inline(always)]
-fn transposed(m: &[f32], d: usize) -> Vec<f32> {
-    (0..d * d).map(|i| m[i % d * d + i / d]).collect()
-}
-
-#[inline(always)]
-fn head_body<const FMA: bool>(head: Head, d: usize) -> HeadGrad {
+/// The gradient of one head: matrix products over its tokens, and rows in between.
+fn head_grad(isa: Isa, head: &Head, d: usize) -> HeadGrad {
     let tokens = head.q.len() / d;
     let inv = 1.0 / tokens.max(1) as f32;
-    let (q, k) = (elu_plus_1::<FMA>(&head.q), elu_plus_1::<FMA>(&head.k));
-    let mut k_mean = vec![0.0f32; d];
-    let mut kv = vec![0.0f32; d * d]; // [d][e]
-    for (k, v) in k.chunks_exact(d).zip(head.v.chunks_exact(d)) {
-        for i in 0..d {
-            k_mean[i] += k[i];
-            axpy::<FMA>(k[i], v, &mut kv[i * d..(i + 1) * d]);
-        }
-    }
+    let rows = |m: &[f32]| -> Vec<f32> { vec![0.0; m.len()] };
+    let (mut q, mut k) = (rows(&head.q), rows(&head.k));
+    elu_plus_1(isa, &head.q, &mut q);
+    elu_plus_1(isa, &head.k, &mut k);
+    let mat = |m| Mat::rows(m, tokens, d, d);
+    let square = |m| Mat::rows(m, d, d, d);
+    let mut k_mean = super::column_sums(&k, d);
+    let mut kv = vec![0.0; d * d];
+    matmul(mat(&k).t(), mat(&head.v), &mut kv, d, false);
     k_mean.iter_mut().chain(&mut kv).for_each(|s| *s *= inv);
-    let kv_t = transposed(&kv, d); // [e][d]
-    let mut dq = vec![0.0f32; q.len()];
-    let mut dk_mean = vec![0.0f32; d];
-    let mut dkv = vec![0.0f32; d * d]; // [d][e]
-    let (mut a, mut da) = (vec![0.0f32; d], vec![0.0f32; d]);
-    for ((q, dy), dq) in q.chunks_exact(d).zip(head.dy.chunks_exact(d)).zip(dq.chunks_exact_mut(d)) {
-        // a = q · kv, s = q · k_mean + guard, y = a / s
-        a.fill(0.0);
-        (0..d).for_each(|i| axpy::<FMA>(q[i], &kv[i * d..(i + 1) * d], &mut a));
-        let s: f32 = q.iter().zip(&k_mean).map(|(q, m)| q * m).sum::<f32>() + GUARD;
-        let z = 1.0 / s;
-        da.iter_mut().zip(dy).for_each(|(o, &g)| *o = g * z);
-        let ds = -z * z * dy.iter().zip(&a).map(|(g, a)| g * a).sum::<f32>();
-        dq.iter_mut().zip(&k_mean).for_each(|(o, m)| *o = ds * m);
-        (0..d).for_each(|e| axpy::<FMA>(da[e], &kv_t[e * d..(e + 1) * d], dq));
-        for i in 0..d {
-            dk_mean[i] = fma::<FMA>(ds, q[i], dk_mean[i]);
-            axpy::<FMA>(q[i], &da, &mut dkv[i * d..(i + 1) * d]);
-        }
-    }
+
+    let mut a = rows(&q); // q · kv, then the gradient of it
+    matmul(mat(&q), square(&kv), &mut a, d, false);
+    let (mut dq, mut dk_mean) = (rows(&q), vec![0.0; d]);
+    divide_rows(isa, &q, &head.dy, &k_mean, &mut a, &mut dq, &mut dk_mean);
+    matmul(mat(&a), square(&kv).t(), &mut dq, d, true);
+    let mut dkv = vec![0.0; d * d];
+    matmul(mat(&q).t(), mat(&a), &mut dkv, d, false);
     dk_mean.iter_mut().chain(&mut dkv).for_each(|s| *s *= inv);
-    let dkv_t = transposed(&dkv, d);
-    let (mut dk, mut dv) = (vec![0.0f32; k.len()], vec![0.0f32; k.len()]);
-    let rows = k.chunks_exact(d).zip(head.v.chunks_exact(d));
-    for ((k, v), (dk, dv)) in rows.zip(dk.chunks_exact_mut(d).zip(dv.chunks_exact_mut(d))) {
-        dk.copy_from_slice(&dk_mean);
-        for i in 0..d {
-            axpy::<FMA>(v[i], &dkv_t[i * d..(i + 1) * d], dk);
-            axpy::<FMA>(k[i], &dkv[i * d..(i + 1) * d], dv);
-        }
-    }
-    // d(elu + 1)/dx is 1 above zero and e^x, which is q itself, below.
-    for (grad, (value, x)) in [(&mut dq, (&q, &head.q)), (&mut dk, (&k, &head.k))] {
-        for ((g, &e), &x) in grad.iter_mut().zip(value).zip(x) {
-            *g *= if x > 0.0 { 1.0 } else { e };
-        }
-    }
+
+    let mut dk = dk_mean.repeat(tokens);
+    matmul(mat(&head.v), square(&dkv).t(), &mut dk, d, true);
+    let mut dv = rows(&k);
+    matmul(mat(&k), square(&dkv), &mut dv, d, false);
+    elu_plus_1_slope(isa, &head.q, &q, &mut dq);
+    elu_plus_1_slope(isa, &head.k, &k, &mut dk);
     HeadGrad { q: dq, k: dk, v: dv }
+}
+
+vectorised!(fn elu_plus_1(x: &[f32], y: &mut [f32]) = elu_plus_1_body);
+vectorised!(
+    /// Turns `grad` by elu + 1 into the gradient by `x`; `y` is elu(x) + 1.
+    fn elu_plus_1_slope(x: &[f32], y: &[f32], grad: &mut [f32]) = elu_plus_1_slope_body
+);
+vectorised!(
+    /// The division y = a / (q · k_mean + guard): `a` becomes its gradient, `dq` and `dk_mean` get their shares.
+    fn divide_rows(q: &[f32], dy: &[f32], k_mean: &[f32], a: &mut [f32], dq: &mut [f32], dk_mean: &mut [f32])
+        = divide_body
+);
+
+#[inline(always)]
+fn elu_plus_1_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
+    for (o, &v) in y.iter_mut().zip(x) {
+        let below = math::exp::<FMA>(v);
+        *o = if v > 0.0 { v + 1.0 } else { below };
+    }
+}
+
+#[inline(always)]
+fn elu_plus_1_slope_body<const FMA: bool>(x: &[f32], y: &[f32], grad: &mut [f32]) {
+    // Above zero the slope is 1, below it is e^x, which is y itself.
+    for ((g, &e), &x) in grad.iter_mut().zip(y).zip(x) {
+        *g *= if x > 0.0 { 1.0 } else { e };
+    }
+}
+
+#[inline(always)]
+fn divide_body<const FMA: bool>(
+    q: &[f32],
+    dy: &[f32],
+    k_mean: &[f32],
+    a: &mut [f32],
+    dq: &mut [f32],
+    dk_mean: &mut [f32],
+) {
+    let d = k_mean.len();
+    let dk_mean = &mut dk_mean[..d];
+    let inputs = q.chunks_exact(d).zip(dy.chunks_exact(d));
+    for ((q, dy), (a, dq)) in inputs.zip(a.chunks_exact_mut(d).zip(dq.chunks_exact_mut(d))) {
+        let (mut s, mut dot) = (0.0, 0.0);
+        for i in 0..d {
+            s = fma::<FMA>(q[i], k_mean[i], s);
+            dot = fma::<FMA>(dy[i], a[i], dot);
+        }
+        let z = 1.0 / (s + GUARD);
+        let ds = -z * z * dot;
+        for i in 0..d {
+            a[i] = dy[i] * z;
+            dq[i] = ds * k_mean[i];
+            dk_mean[i] = fma::<FMA>(ds, q[i], dk_mean[i]);
+        }
+    }
 }

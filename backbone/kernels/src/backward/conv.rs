@@ -152,8 +152,8 @@ impl Copies {
         }
     }
 
-    /// Stride 1: with zero-padded copies (dy padded to the same row length) every tap is one matrix product of shifted
-    /// views, so nothing is copied `kh · kw` times.
+    /// Stride 1: with zero-padded copies (dy padded to the same row length) every row of the kernel is one matrix product
+    /// of shifted views, so nothing is copied `kh · kw` times.
     #[allow(clippy::too_many_arguments)]
     fn add_taps(
         &mut self,
@@ -189,10 +189,10 @@ impl Copies {
         let pixels = (rows - 1) * padded + wo;
         let dy_mat = Mat::rows(&self.dy, pixels, co, co).t();
         let depth = g.taps() * ci;
-        for tap in 0..g.taps() {
-            let shift = (tap / kw) * padded + tap % kw;
-            let x_mat = Mat::rows(&self.x[shift * ci..], pixels, ci, ci);
-            matmul(dy_mat, x_mat, &mut acc[tap * ci..], depth, accumulate);
+        for ky in 0..kh {
+            // A kernel row of taps lies side by side in x: one product of overlapping rows.
+            let x_mat = Mat::rows(&self.x[ky * padded * ci..], pixels, kw * ci, ci);
+            matmul(dy_mat, x_mat, &mut acc[ky * kw * ci..], depth, accumulate);
         }
     }
 }

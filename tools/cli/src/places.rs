@@ -1,6 +1,6 @@
 //! Checks on named files and folders: what must be there, what must not, and where may be written.
 //!
-//! Nothing is ever written into the folder that a user's pictures or annotations come from.
+//! Nothing is ever written into a folder that a user's pictures or annotations come from.
 
 use crate::exit::Failure;
 use std::fs;
@@ -50,7 +50,7 @@ pub fn writable_file(path: &Path, overwrite: bool) -> Result<(), Failure> {
 pub struct OutDir(PathBuf);
 
 impl OutDir {
-    /// Checks that `path` is new or empty (or `overwrite`), and not inside one of the folders that are read.
+    /// Checks that `path` is new or empty (or `overwrite`), and that nothing that is read lies in it or around it.
     pub fn check(path: &Path, overwrite: bool, read: &[PathBuf]) -> Result<Self, Failure> {
         let shown = path.display();
         if path.exists() && !path.is_dir() {
@@ -64,6 +64,12 @@ impl OutDir {
                     folder.display()
                 )));
             }
+        }
+        for input in read.iter().filter(|p| absolute(p).starts_with(&whole)) {
+            return Err(Failure::usage(format!(
+                "--out {shown}: {} lies inside it and could be written over; name another with --out",
+                input.display()
+            )));
         }
         let filled = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
         if filled && !overwrite {
@@ -121,6 +127,14 @@ mod tests {
         assert!(OutDir::check(&pictures.join("new/out"), true, &read).is_err());
         assert!(OutDir::check(&pictures.join("../out"), false, &read).is_ok());
         assert!(OutDir::check(&dir.path().join("pictures-out"), false, &read).is_ok());
+        // An input inside the output folder could be written over by its own overlay.
+        let overlay = pictures.join("overlays/a.jpg");
+        fs::create_dir(pictures.join("overlays")).unwrap();
+        fs::write(&overlay, "a picture").unwrap();
+        for input in [overlay, pictures.join("overlays")] {
+            let refused = OutDir::check(&pictures, true, std::slice::from_ref(&input)).unwrap_err();
+            assert!(refused.message.contains("written over"), "{}", refused.message);
+        }
     }
 
     #[test]

@@ -113,10 +113,14 @@ impl EvalData {
     /// The positions of the pictures to look at: those with one of the `ids` (all without), at most `limit`.
     ///
     /// # Errors
-    /// `Input` when none is left.
+    /// `Config` for an id that no picture has, `Input` when none is left.
     pub fn select(&self, ids: Option<&[ImageId]>, limit: Option<usize>) -> Result<Vec<usize>> {
         let wanted: Option<BTreeSet<ImageId>> =
             ids.filter(|ids| !ids.is_empty()).map(|ids| ids.iter().copied().collect());
+        let known: BTreeSet<ImageId> = self.ground_truth().images.iter().map(|image| image.id).collect();
+        if let Some(id) = wanted.iter().flatten().find(|id| !known.contains(id)) {
+            return Err(Error::config(format!("imgIds: {}: no picture of {} has this id", id.0, self.name)));
+        }
         let images = self.ground_truth().images.iter().enumerate();
         let kept = images.filter(|(_, image)| wanted.as_ref().is_none_or(|w| w.contains(&image.id)));
         let kept: Vec<usize> = kept.map(|(i, _)| i).take(limit.unwrap_or(usize::MAX)).collect();

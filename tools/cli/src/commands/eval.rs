@@ -1,4 +1,4 @@
-//! `eval coco`: score two JSON files, or or hand over to `eval_data` to detect first.
+//! `eval coco`: score two JSON files, or hand over to `eval_data` to detect first.
 
 use crate::args::{EvalCoco, IouKind};
 use crate::console::Console;
@@ -121,7 +121,12 @@ pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Resu
     let mut exit = Exit::Ok;
     for metrics in scores.metrics.iter().filter(|m| m.stats[0] < gate) {
         let kind = metrics.protocol.iou_type.as_str();
-        console.warn(&format!("{kind} AP {:.4} is below --fail-under {gate}", metrics.stats[0]));
+        console.warn(&match metrics.stats[0] < 0.0 {
+            true => {
+                format!("--fail-under {gate}: {kind} AP is undefined (no objects, or maxDets without 100)")
+            }
+            false => format!("{kind} AP {:.4} is below --fail-under {gate}", metrics.stats[0]),
+        });
         exit = Exit::Gate;
     }
     Ok(exit)

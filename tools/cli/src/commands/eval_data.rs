@@ -33,8 +33,8 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     let wanted = params.first().and_then(|p| p.img_ids.as_deref());
     let positions = data.select(wanted, args.limit.map(|n| n as usize))?;
     introduce(&data, positions.len(), console);
+    let folder = out.make("")?; // before the work: a folder that cannot be made must not cost its results
     let found = detect(args, weights, &data, &positions, console)?;
-    let folder = out.make("")?;
     coco_json::write_results(&folder.join("results.bbox.json"), &found.boxes)?;
     let interrupted = found.done.len() < positions.len();
     let scores = score(params, &data, &found, interrupted)?;
@@ -58,7 +58,7 @@ fn introduce(data: &EvalData, selected: usize, console: Console) {
     console.say(&format!("{}: split {}, {selected} of {total} pictures", data.name(), data.split()));
     let Some(f) = data.funnel() else { return };
     let notes = [
-        (f.missing_files, "pictures are not there"),
+        (f.missing_files, "listed pictures have no file"),
         (f.unknown_image, "annotations are of a picture that is not listed"),
         (f.unknown_category, "annotations are of an unknown category"),
     ];

@@ -62,6 +62,9 @@ pub fn run(args: Infer, console: Console) -> Result<Exit, Failure> {
     let pictures = find_pictures(&args.paths)?;
     let out = out_dir(&args)?;
     let weights = detector::open(&args.weights, &args.run, Some(DEFAULT_CONF))?;
+    if let Some(out) = &out {
+        out.make("")?; // before the work: a folder that cannot be made must not cost its results
+    }
     let predictor = detector::build(weights)?;
     let mut work = Work::new(&args, &pictures, out, predictor.labels());
     let interrupted = work.detect(&predictor, console)?;

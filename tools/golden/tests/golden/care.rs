@@ -18,8 +18,8 @@ pub(super) const RUNNERS: &[(&str, Runner)] = &[
 
 /// The three ways in which every forward case runs. CARE has no dense 3×3, so Winograd changes nothing in it; it runs all
 /// the same, at the same tolerance.
-pub(super) const PURPOSES: [(&str, Purpose); 2] = [
-    //("train frozen", Purpose::TRAIN_FROZEN),
+pub(super) const PURPOSES: [(&str, Purpose); 3] = [
+    ("train frozen", Purpose::TRAIN_FROZEN),
     ("infer direct", Purpose::INFER_DIRECT),
     ("infer winograd", Purpose::INFER),
 ];

@@ -65,7 +65,7 @@ impl OutDir {
                 )));
             }
         }
-        for input in read.iter().filter(|p| absolute(p).starts_with(&whole)) {
+        if let Some(input) = read.iter().find(|p| absolute(p).starts_with(&whole)) {
             return Err(Failure::usage(format!(
                 "--out {shown}: {} lies inside it and could be written over; name another with --out",
                 input.display()

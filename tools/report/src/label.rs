@@ -73,6 +73,11 @@ impl Plate {
         places.into_iter().find(|p| !taken.iter().any(|t| p.overlaps(*t)))
     }
 
+    /// Draws the plate with its upper left corner there.
+    pub(crate) fn draw_at(&self, picture: &mut RgbImage, [x, y]: [i32; 2]) {
+        self.draw(picture, Area { x, y, width: self.width, height: self.height });
+    }
+
     pub(crate) fn draw(&self, picture: &mut RgbImage, area: Area) {
         let rect = Rect::at(area.x, area.y).of_size(area.width.max(1) as u32, area.height.max(1) as u32);
         draw_filled_rect_mut(picture, rect, Rgb(self.color));

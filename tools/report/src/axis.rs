@@ -31,6 +31,13 @@ impl Axis {
         Some(Self { low, high, step: if whole { step.max(1.0) } else { step } })
     }
 
+    /// The same axis, stretched to the marks around its values.
+    pub(crate) fn to_marks(self) -> Self {
+        let low = (self.low / self.step + 1e-6).floor() * self.step;
+        let high = (self.high / self.step - 1e-6).ceil() * self.step;
+        Self { low, high, ..self }
+    }
+
     /// Where a value stands: 0 at the low end, 1 at the high end.
     pub(crate) fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
@@ -95,6 +102,8 @@ mod tests {
         assert_eq!(marks(&[1.0, 2_400_000.0]), ["0.5M", "1.0M", "1.5M", "2.0M"]);
         assert_eq!(marks(&[0.0, 1e-4]), ["0", "2e-5", "4e-5", "6e-5", "8e-5", "1e-4"]);
         assert_eq!(marks(&[-3.0, 2.0]), ["-3", "-2", "-1", "0", "1", "2"]);
+        let stretched = Axis::over([0.03, 0.97].into_iter(), 6).unwrap().to_marks();
+        assert_eq!((stretched.low, stretched.high), (0.0, 1.0));
         assert_eq!(marks(&[1.0, 3.0]), ["1", "2", "3"]); // whole numbers: epochs have no halves
     }
 

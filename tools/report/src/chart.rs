@@ -50,7 +50,7 @@ pub fn line_chart_svg(chart: &Chart) -> String {
     let top = 40.0 + legend.height();
     let xs = chart.series.iter().flat_map(|s| &s.points).filter(|p| drawable(p)).map(|p| p.0);
     let ys = chart.series.iter().flat_map(|s| &s.points).filter(|p| drawable(p)).map(|p| p.1);
-    let plot = Plot { x: Axis::over(xs, 7), y: Axis::over(ys, 6), top };
+    let plot = Plot { x: Axis::over(xs, 7), y: Axis::over(ys, 6).map(Axis::to_marks), top };
     let mut out = String::new();
     head(&mut out, chart);
     plot.grid(&mut out);
@@ -79,7 +79,8 @@ fn head(out: &mut String, chart: &Chart) {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"care-chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{title}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
-         <style>.care-chart text{{fill:#495057}}.care-chart .grid{{stroke:#868e96;stroke-opacity:.28}}\
+         <style>.care-chart .grid{{stroke-opacity:.28}}\
+         @media (prefers-color-scheme:light){{.care-chart text{{fill:#495057}}}}\
          @media (prefers-color-scheme:dark){{.care-chart text{{fill:#ced4da}}}}</style>\n"
     );
 }

@@ -4,6 +4,7 @@
 //! The classification layer of 80 classes and 9 anchors makes 720 channels, 64 MB at 800×1344; it is computed
 //! in channel groups so that never more than one group exists.
 
+use crate::conv_module::{ConvModule, NormKind};
 use crate::pyramid::Pyramid;
 use crate::select::ChannelRange;
 use candle_core::Tensor;
@@ -21,27 +22,33 @@ const GROUP_CHANNELS: usize = 256;
 
 /// 3×3 convolutions with ReLU, `[N, H, W, C]` to `[N, H, W, channels]`.
 pub(crate) struct Tower {
-    convs: Vec<Conv2d>,
+    convs: Vec<ConvModule>,
     channels: usize,
 }
 
 impl Tower {
-    /// `depth` convolutions named `{i}.conv`.
-    pub(crate) fn new(b: &Builder, depth: usize, ci: usize, channels: usize) -> Result<Self> {
+    /// `depth` convolutions named `{i}.conv`, each with its norm.
+    pub(crate) fn new(
+        b: &Builder,
+        depth: usize,
+        (ci, channels): (usize, usize),
+        norm: NormKind,
+    ) -> Result<Self> {
         let conv = |i: usize| {
             let from = if i == 0 { ci } else { channels };
-            Conv2d::new(&b.sub(i).sub("conv"), ConvSpec::same(from, channels, 3, HEAD_INIT))
+            ConvModule::new(&b.sub(i), ConvSpec::same(from, channels, 3, HEAD_INIT), norm)
         };
         Ok(Self { convs: (0..depth).map(conv).collect::<Result<_>>()?, channels })
     }
 
     /// One convolution of that very name (the RPN's `rpn_conv`).
     pub(crate) fn single(b: &Builder, ci: usize, channels: usize) -> Result<Self> {
-        Ok(Self { convs: vec![Conv2d::new(b, ConvSpec::same(ci, channels, 3, HEAD_INIT))?], channels })
+        Ok(Self { convs: vec![ConvModule::bare(b, ConvSpec::same(ci, channels, 3, HEAD_INIT))?], channels })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.convs.iter().try_fold(x.clone(), |x, conv| conv.forward_relu(&x))
+    /// All levels; differentiable when built for training.
+    pub(crate) fn forward(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.convs.iter().try_fold(levels.to_vec(), |levels, conv| conv.levels_relu(&levels))
     }
 
     /// Runs on slices; the result is in `a`, `b` is working space, and both may be reused afterwards.

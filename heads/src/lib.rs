@@ -7,6 +7,7 @@
 
 pub mod anchors;
 pub mod box_coder;
+mod conv_module;
 mod dense;
 pub mod dense_loss;
 pub mod dense_select;
@@ -23,5 +24,6 @@ pub mod select;
 pub mod task;
 
 pub use care_nn::{Error, ErrorKind, Result};
+pub use conv_module::NormKind;
 pub use registry::DetectorConfig;
 pub use task::{Detector, ImageInfo, Images, Losses};

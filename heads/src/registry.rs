@@ -1,5 +1,7 @@
 //! The plain table of built-in detectors.
 
+use crate::conv_module::NormKind;
+use crate::retina_head::RetinaHeadConfig;
 use crate::retinanet::{RetinaNet, RetinaNetConfig};
 use crate::select::SelectConfig;
 use crate::task::Detector;
@@ -26,12 +28,28 @@ const PRESETS: &[(&str, Family, &str)] = &[
     ("retinanet_care_s0", retinanet, "care_s0"),
     ("retinanet_care_s1", retinanet, "care_s1"),
     ("retinanet_care_s2", retinanet, "care_s2"),
+    ("retinanet_care_xs", small_retinanet, "care_xs"),
 ];
 
 const COCO_CLASSES: usize = 80;
 
 fn retinanet(backbone: BackboneConfig, num_classes: usize) -> DetectorConfig {
     DetectorConfig::RetinaNet(RetinaNetConfig::new(backbone, num_classes))
+}
+
+/// Two 3×3 convolutions of 96 channels per tower, batch norm everywhere: trains from random weights on a CPU.
+fn small_retinanet(backbone: BackboneConfig, num_classes: usize) -> DetectorConfig {
+    const WIDTH: usize = 96;
+    let mut config = RetinaNetConfig::new(backbone, num_classes);
+    config.neck.out_channels = WIDTH;
+    config.neck.norm = NormKind::Batch;
+    config.head = RetinaHeadConfig {
+        stacked_convs: 2,
+        feat_channels: WIDTH,
+        norm: NormKind::Batch,
+        ..RetinaHeadConfig::default()
+    };
+    DetectorConfig::RetinaNet(config)
 }
 
 impl DetectorConfig {
@@ -81,6 +99,13 @@ impl DetectorConfig {
     pub fn predicts_masks(&self) -> bool {
         match self {
             Self::RetinaNet(_) => false,
+        }
+    }
+
+    /// Parameters whose shapes or meaning depend on the classes, as name prefixes.
+    pub fn class_dependent(&self) -> Vec<String> {
+        match self {
+            Self::RetinaNet(_) => vec!["bbox_head.retina_cls.".to_owned()],
         }
     }
 

@@ -3,6 +3,7 @@
 //! Names as mmdetection: `cls_convs.{i}.conv`, `reg_convs.{i}.conv`, `retina_cls`, `retina_reg`. Output
 //! channel `anchor * num_classes + class`, respectively `anchor * 4 + coordinate`.
 
+use crate::conv_module::NormKind;
 use crate::dense::{HEAD_INIT, Predictor, Tower};
 use crate::pyramid::Pyramid;
 use crate::select::TopScores;
@@ -24,11 +25,14 @@ pub struct RetinaHeadConfig {
     pub feat_channels: usize,
     /// Probability that an untrained network gives every class at every anchor.
     pub prior_probability: f64,
+    /// What follows the convolutions of the towers.
+    #[serde(default, skip_serializing_if = "NormKind::is_none")]
+    pub norm: NormKind,
 }
 
 impl Default for RetinaHeadConfig {
     fn default() -> Self {
-        Self { stacked_convs: 4, feat_channels: 256, prior_probability: 0.01 }
+        Self { stacked_convs: 4, feat_channels: 256, prior_probability: 0.01, norm: NormKind::None }
     }
 }
 
@@ -70,7 +74,7 @@ impl RetinaHead {
         anchors: usize,
         num_classes: usize,
     ) -> Result<Self> {
-        let &RetinaHeadConfig { stacked_convs: depth, feat_channels: width, prior_probability: prior } =
+        let &RetinaHeadConfig { stacked_convs: depth, feat_channels: width, prior_probability: prior, norm } =
             config;
         if depth == 0 || width == 0 || num_classes == 0 || !(prior > 0.0 && prior < 1.0) {
             return Err(Error::config(format!(
@@ -78,8 +82,8 @@ impl RetinaHead {
                  got {depth}, {width}, {num_classes} and {prior}"
             )));
         }
-        let cls_tower = Tower::new(&b.sub("cls_convs"), depth, ci, width)?;
-        let reg_tower = Tower::new(&b.sub("reg_convs"), depth, ci, width)?;
+        let cls_tower = Tower::new(&b.sub("cls_convs"), depth, (ci, width), norm)?;
+        let reg_tower = Tower::new(&b.sub("reg_convs"), depth, (ci, width), norm)?;
         let cls_bias = Init::Const(-((1.0 - prior) / prior).ln());
         let cls_spec =
             ConvSpec { bias: Some(cls_bias), ..ConvSpec::same(width, anchors * num_classes, 3, HEAD_INIT) };
@@ -97,10 +101,8 @@ impl RetinaHead {
             let levels = Pyramid::from_tensors(levels)?;
             return self.infer_all(&levels);
         };
-        let logits =
-            levels.iter().map(|x| cls.forward(&self.cls_tower.forward(x)?)).collect::<Result<_>>()?;
-        let deltas =
-            levels.iter().map(|x| reg.forward(&self.reg_tower.forward(x)?)).collect::<Result<_>>()?;
+        let logits = self.cls_tower.forward(levels)?.iter().map(|x| cls.forward(x)).collect::<Result<_>>()?;
+        let deltas = self.reg_tower.forward(levels)?.iter().map(|x| reg.forward(x)).collect::<Result<_>>()?;
         Ok(HeadOutputs { logits, deltas })
     }
 

@@ -109,6 +109,14 @@ impl CareConfig {
         Self::new([3, 6, 10, 6], [24, 48, 144, 288], [8, 16, 48, 96], [[4, 4]; 4])
     }
 
+    /// Not published: a small variant of this project for training from random weights on a CPU, with a layer scale that
+    /// lets it learn from the start.
+    pub fn xs() -> Self {
+        let small =
+            Self::new([2, 2, 4, 2], [24, 48, 72, 96], [8, 16, 24, 32], [[2, 2], [2, 4], [4, 4], [4, 4]]);
+        Self { att_head_dim: [1, 1, 12, 16], layer_scale: 0.1, ..small }
+    }
+
     fn new(depths: [usize; 4], feat_dims: [usize; 4], mem_dims: [usize; 4], ratios: [[usize; 2]; 4]) -> Self {
         Self {
             depths,

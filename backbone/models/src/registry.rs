@@ -21,6 +21,7 @@ const PRESETS: &[(&str, Preset)] = &[
     ("care_s0", || BackboneConfig::Care(CareConfig::s0())),
     ("care_s1", || BackboneConfig::Care(CareConfig::s1())),
     ("care_s2", || BackboneConfig::Care(CareConfig::s2())),
+    ("care_xs", || BackboneConfig::Care(CareConfig::xs())),
 ];
 
 impl BackboneConfig {

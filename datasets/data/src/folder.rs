@@ -78,7 +78,7 @@ fn search(folder: &Path) -> Result<Vec<Found>> {
                 _ => return Err(Error::input(format!("{}: cannot be searched: {e}", folder.display()))),
             },
         };
-        if has_picture_extension(&path) {
+        if is_picture(&path) {
             let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
             found.push(Found { path, relative });
         }
@@ -90,7 +90,8 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-fn has_picture_extension(path: &Path) -> bool {
+/// Whether the name is that of a picture.
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     EXTENSIONS.contains(&extension.as_str())
 }

@@ -9,6 +9,7 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use care_types::Size;
 use image::error::{ImageError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
@@ -59,6 +60,36 @@ pub fn decode_path_within(path: &Path, limits: &DecodeLimits) -> Result<RgbImage
 /// As [`decode_path`].
 pub fn decode_bytes(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<RgbImage> {
     decode_unnamed(bytes, limits).map_err(|e| e.context(name))
+}
+
+/// Width and height that a picture has when its EXIF orientation is applied; only its header is looked at.
+///
+/// # Errors
+/// As [`decode_path`], as far as the header shows it.
+pub fn upright_size(path: &Path) -> Result<Size> {
+    let limits = DecodeLimits::default();
+    let measure = |bytes: Vec<u8>| {
+        let format = sniff(&bytes)?;
+        let fail = |e: ImageError| refused(format, e, &limits);
+        let read = || {
+            let mut decoder =
+                ImageReader::with_format(Cursor::new(&bytes), format).into_decoder().map_err(fail)?;
+            let (width, height) = decoder.dimensions();
+            check_size(width, height, &limits)?;
+            let turned = matches!(
+                decoder.orientation().unwrap_or(Orientation::NoTransforms),
+                Orientation::Rotate90
+                    | Orientation::Rotate270
+                    | Orientation::Rotate90FlipH
+                    | Orientation::Rotate270FlipH
+            );
+            Ok(if turned { Size::new(height, width) } else { Size::new(width, height) })
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+            Err(Error::input(format!("damaged {}: its decoder gave up", name_of(format))))
+        })
+    };
+    read_file(path, &limits).and_then(measure).map_err(|e| e.context(path.display()))
 }
 
 fn read_file(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>> {

@@ -127,6 +127,27 @@ pub struct Sample {
     pub geometry: Geometry,
 }
 
+impl Sample {
+    /// The pixels in the upper left of a larger field of zeros, `[slot.height, slot.width, 3]`: training batches hold
+    /// pictures of several sizes.
+    ///
+    /// # Panics
+    /// When the slot is smaller than the sample.
+    pub fn padded_to(self, slot: Size) -> Vec<f32> {
+        let Size { width, height } = self.geometry.padded;
+        if (width, height) == (slot.width, slot.height) {
+            return self.pixels;
+        }
+        assert!(width <= slot.width && height <= slot.height, "a sample of {width}x{height} in {slot:?}");
+        let row = 3 * width as usize;
+        let mut out = vec![0.0; 3 * slot.area() as usize];
+        for (to, from) in out.chunks_exact_mut(3 * slot.width as usize).zip(self.pixels.chunks_exact(row)) {
+            to[..row].copy_from_slice(from);
+        }
+        out
+    }
+}
+
 impl Preprocess {
     /// Whether the numbers make sense; to be asked once when they come from a file.
     ///
@@ -162,8 +183,12 @@ impl Preprocess {
     /// When the picture has a side of 0, which no decoder of this crate returns.
     pub fn apply(&self, picture: &RgbImage) -> Sample {
         let geometry = self.geometry(Size::new(picture.width(), picture.height()));
-        let resized = self.interpolation.resize(picture, geometry.resized);
-        Sample { pixels: normalize(&resized, geometry.padded, self.mean, self.std), geometry }
+        self.normalize(&self.interpolation.resize(picture, geometry.resized), geometry)
+    }
+
+    /// Normalises and pads a picture that has been resized.
+    pub(crate) fn normalize(&self, resized: &RgbImage, geometry: Geometry) -> Sample {
+        Sample { pixels: normalize(resized, geometry.padded, self.mean, self.std), geometry }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use care_data::{CocoDataset, Dataset, ErrorKind};
+use care_data::{AnnotatedSet, Dataset, ErrorKind, coco};
 use care_types::{ClassIndex, ImageId, Segmentation, Size};
 
 fn data() -> Option<PathBuf> {
@@ -27,7 +27,7 @@ fn real_sets_open_with_all_their_pictures() {
         ("bccd", Some("test"), "test", 72, 945, 3),
         ("microcontroller", None, "val", 24, 30, 4),
     ] {
-        let set = CocoDataset::open(&data.join(name), split).unwrap();
+        let set = coco::open(&data.join(name), split).unwrap();
         let funnel = set.funnel();
         let got = (set.split(), set.len(), funnel.annotations, set.labels().len());
         assert_eq!(got, (Some(found), images, annotations, classes), "{name}");
@@ -45,7 +45,7 @@ fn real_sets_open_with_all_their_pictures() {
 #[test]
 fn real_pictures_come_with_their_objects() {
     let Some(data) = data() else { return };
-    let set = CocoDataset::open(&data.join("coco_ccby"), None).unwrap();
+    let set = coco::open(&data.join("coco_ccby"), None).unwrap();
     let mut objects = 0;
     for i in 0..set.len() {
         let example = set.example(i).unwrap();
@@ -92,7 +92,7 @@ fn every_layout_is_found_and_its_picture_is_read() {
         let dir = tempfile::tempdir().unwrap();
         annotations(&dir.path().join(file), listed);
         picture(&dir.path().join(pic), 20, 10);
-        let set = CocoDataset::open(dir.path(), None).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let set = coco::open(dir.path(), None).unwrap_or_else(|e| panic!("{file}: {e}"));
         let example = set.example(0).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert_eq!(example.id, ImageId(7));
         assert_eq!(example.target.classes, [ClassIndex(0)]);
@@ -108,18 +108,18 @@ fn every_layout_is_found_and_its_picture_is_read() {
 #[test]
 fn what_is_not_there_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let kind_and_text = |r: care_data::Result<CocoDataset>| {
+    let kind_and_text = |r: care_data::Result<AnnotatedSet>| {
         let e = r.unwrap_err();
         (e.kind(), e.to_string())
     };
-    let (kind, text) = kind_and_text(CocoDataset::open(&dir.path().join("no"), None));
+    let (kind, text) = kind_and_text(coco::open(&dir.path().join("no"), None));
     assert_eq!(kind, ErrorKind::Config, "{text}");
-    let (kind, text) = kind_and_text(CocoDataset::open(dir.path(), None));
+    let (kind, text) = kind_and_text(coco::open(dir.path(), None));
     assert_eq!(kind, ErrorKind::Input, "{text}");
     annotations(&dir.path().join("annotations/instances_train.json"), "a.png");
-    let (kind, text) = kind_and_text(CocoDataset::open(dir.path(), None));
+    let (kind, text) = kind_and_text(coco::open(dir.path(), None));
     assert!(kind == ErrorKind::Config && text.contains("train") && text.contains("val2017"), "{text}");
-    let (kind, text) = kind_and_text(CocoDataset::open(dir.path(), Some("tset")));
+    let (kind, text) = kind_and_text(coco::open(dir.path(), Some("tset")));
     assert!(kind == ErrorKind::Config && text.contains("tset") && text.contains("train"), "{text}");
 }
 
@@ -128,7 +128,7 @@ fn a_picture_of_another_size_than_annotated_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     annotations(&dir.path().join("annotations/instances_val.json"), "a.png");
     picture(&dir.path().join("val/a.png"), 10, 20);
-    let error = CocoDataset::open(dir.path(), None).unwrap().example(0).unwrap_err().to_string();
+    let error = coco::open(dir.path(), None).unwrap().example(0).unwrap_err().to_string();
     assert!(error.contains("10x20") && error.contains("20x10") && error.contains("a.png"), "{error}");
 }
 
@@ -137,8 +137,8 @@ fn classes_follow_the_model_when_it_names_them() {
     let dir = tempfile::tempdir().unwrap();
     annotations(&dir.path().join("annotations/instances_val.json"), "a.png");
     picture(&dir.path().join("val/a.png"), 20, 10);
-    let set = CocoDataset::open(dir.path(), None).unwrap().with_classes(&["four", "nine"]).unwrap();
+    let set = coco::open(dir.path(), None).unwrap().with_classes(&["four", "nine"]).unwrap();
     assert_eq!(set.example(0).unwrap().target.classes, [ClassIndex(1)]);
-    let error = CocoDataset::open(dir.path(), None).unwrap().with_classes(&["five"]).unwrap_err().to_string();
+    let error = coco::open(dir.path(), None).unwrap().with_classes(&["five"]).unwrap_err().to_string();
     assert!(error.contains("five") && error.contains("nine, four"), "{error}");
 }

@@ -5,13 +5,14 @@
 //! convolution smooths each. Extra levels follow at stride 2. Names: `lateral_convs.{i}.conv`,
 //! `fpn_convs.{i}.conv`.
 
+use crate::conv_module::{ConvModule, NormKind};
 use crate::pyramid::Pyramid;
 use candle_core::Tensor;
 use care_backbone::FeatureInfo;
 use care_kernels::epilogue::Act;
 use care_kernels::map::{Map, MapMut};
 use care_kernels::resample::nearest_add;
-use care_nn::layers::{Conv2d, ConvSpec, view};
+use care_nn::layers::{ConvSpec, view};
 use care_nn::params::Builder;
 use care_nn::{Error, Init, Result, ops};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub struct FpnConfig {
     pub extra_levels: ExtraLevels,
     /// ReLU on the input of every extra convolution but the first (torchvision's P7).
     pub relu_before_extra_convs: bool,
+    /// What follows every convolution.
+    #[serde(default, skip_serializing_if = "NormKind::is_none")]
+    pub norm: NormKind,
 }
 
 impl FpnConfig {
@@ -53,16 +57,23 @@ impl FpnConfig {
     /// Mask R-CNN: P2..P6.
     pub fn mask_rcnn() -> Self {
         let extra_levels = ExtraLevels::MaxPool;
-        Self { out_channels: 256, start_level: 0, num_outs: 5, extra_levels, relu_before_extra_convs: false }
+        Self {
+            out_channels: 256,
+            start_level: 0,
+            num_outs: 5,
+            extra_levels,
+            relu_before_extra_convs: false,
+            norm: NormKind::None,
+        }
     }
 }
 
 /// The neck. Inputs are the backbone's maps, all of them, finest first.
 pub struct Fpn {
     config: FpnConfig,
-    laterals: Vec<Conv2d>,
+    laterals: Vec<ConvModule>,
     /// One per backbone level used, then the extra convolutions.
-    convs: Vec<Conv2d>,
+    convs: Vec<ConvModule>,
 }
 
 impl Fpn {
@@ -86,10 +97,8 @@ impl Fpn {
         let extra = if config.extra_levels == ExtraLevels::MaxPool { 0 } else { num_outs - levels };
         let (lateral_b, conv_b) = (b.sub("lateral_convs"), b.sub("fpn_convs"));
         let lateral = |(i, info): (usize, &FeatureInfo)| {
-            Conv2d::new(
-                &lateral_b.sub(i).sub("conv"),
-                ConvSpec::same(info.channels, width, 1, Init::XavierUniform),
-            )
+            let spec = ConvSpec::same(info.channels, width, 1, Init::XavierUniform);
+            ConvModule::new(&lateral_b.sub(i), spec, config.norm)
         };
         let laterals = used.iter().enumerate().map(lateral).collect::<Result<_>>()?;
         let conv = |i: usize| {
@@ -97,7 +106,7 @@ impl Fpn {
             let ci = if on_input { used[levels - 1].channels } else { width };
             let stride = if i < levels { 1 } else { 2 };
             let spec = ConvSpec { stride, ..ConvSpec::same(ci, width, 3, Init::XavierUniform) };
-            Conv2d::new(&conv_b.sub(i).sub("conv"), spec)
+            ConvModule::new(&conv_b.sub(i), spec, config.norm)
         };
         let convs = (0..levels + extra).map(conv).collect::<Result<_>>()?;
         Ok(Self { config: config.clone(), laterals, convs })
@@ -219,7 +228,7 @@ impl Fpn {
     }
 }
 
-fn run(conv: &Conv2d, x: Map<'_>, out: &mut MapMut<'_>) -> Result<()> {
+fn run(conv: &ConvModule, x: Map<'_>, out: &mut MapMut<'_>) -> Result<()> {
     conv.kernel()?.run(&[x], Act::None, std::slice::from_mut(out));
     Ok(())
 }

@@ -12,6 +12,8 @@ pub mod interrupt;
 pub mod places;
 pub mod progress;
 pub mod table;
+pub mod train_pictures;
+pub mod train_view;
 
 use args::{Cli, Global};
 use clap::{CommandFactory, Parser};

@@ -64,6 +64,58 @@ impl Progress {
     }
 }
 
+/// The same for work that is counted by its own numbers and has something to say with each.
+pub struct Steps {
+    console: Console,
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    first: u64,
+    total: u64,
+    started: Instant,
+    last_line: Option<Instant>,
+}
+
+impl Steps {
+    /// Starts after `first` of `total`.
+    pub fn start(console: Console, what: &'static str, first: u64, total: u64) -> Self {
+        let bar = console.draws_bars().then(|| bar(what, total as usize));
+        if let Some(bar) = &bar {
+            bar.set_position(first);
+            bar.reset_eta();
+        }
+        Self { console, bar, what, first, total, started: Instant::now(), last_line: None }
+    }
+
+    /// Number `done` is done; `note` is shown with it.
+    pub fn at(&mut self, done: u64, note: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{} {note}", self.what));
+            bar.set_position(done);
+        } else if self.last_line.is_none_or(|t| t.elapsed() >= PLAIN_EVERY) {
+            self.last_line = Some(Instant::now());
+            let rate = (done - self.first) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+            let left = clock((self.total - done.min(self.total)) as f64 / rate.max(1e-9));
+            let (total, what, gap) = (self.total, self.what, if note.is_empty() { "" } else { ", " });
+            self.console.say(&format!("{done}/{total} {what}{gap}{note}, {left} left"));
+        }
+    }
+
+    /// A line for people that does not disturb the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.console.say(line)),
+            None => self.console.say(line),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn bar(what: &str, total: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}  {per_sec}  {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -73,7 +125,7 @@ fn bar(what: &str, total: usize) -> ProgressBar {
 }
 
 /// Seconds as people read them: `42 s`, `3 min 10 s`, `2 h 05 min`.
-fn clock(seconds: f64) -> String {
+pub(crate) fn clock(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..=59 => format!("{s} s"),

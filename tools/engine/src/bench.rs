@@ -4,10 +4,11 @@
 //! hands its full thousand candidates to box decoding and suppression.
 
 use crate::error::{Error, Result};
+use crate::grads::Gradients;
 use crate::measure::{Cost, Phases, measure};
-use crate::optim::{AdamW, AdamWConfig};
+use crate::optim::{Optimizer, OptimizerConfig, param_groups};
 use crate::weights::recipe_overrides;
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use care_backbone::care::{Care, CareClassifier, CareConfig};
 use care_backbone::{Backbone, BackboneConfig};
 use care_heads::registry::DetectorConfig;
@@ -18,6 +19,8 @@ use care_types::{BoxXyxy, ClassIndex, DetTarget};
 
 /// Salt of the values and of the input.
 const SALT: &str = "bench";
+/// Any rate will do; this one keeps the values finite.
+const LEARNING_RATE: f64 = 1e-4;
 /// Classes of the classifier.
 const CLASSES: usize = 1000;
 /// Ending of the names that stop at the features.
@@ -165,23 +168,32 @@ fn images(request: &Request) -> Result<Images> {
     Ok(Images::new(input(request)?, vec![info; request.batch])?)
 }
 
-/// An optimiser over everything that trains.
-fn optimiser(store: &ParamStore) -> AdamW {
-    let params = store.trainable().into_iter().map(|p| (p.name, p.var));
-    AdamW::new(params, AdamWConfig::default(), AdamW::decays_matrices)
+/// A step's worth of state: what is trained, and the optimiser over it.
+struct Trainee {
+    store: ParamStore,
+    root: Builder,
+    params: Vec<(String, Var)>,
+    optimizer: Optimizer,
 }
 
-/// Forward, loss, backward, AdamW; the batch statistics of the step are committed as a trainer does.
-fn step(
-    phases: &mut Phases,
-    (store, root, optimiser): (&ParamStore, &Builder, &mut AdamW),
-    loss: impl FnOnce() -> Result<Tensor>,
-) -> Result<()> {
-    let loss = phases.time("forward", loss)?;
-    let grads = phases.time("backward", || loss.backward())?;
-    phases.time("optimiser", || optimiser.step(&grads))?;
-    store.commit_batch_stats(&root.batch_stats().take(), 0.1)?;
-    Ok(())
+impl Trainee {
+    fn new(store: ParamStore, root: Builder) -> Self {
+        let params = store.trainable().into_iter().map(|p| (p.name, p.var)).collect();
+        let config = OptimizerConfig::ADAMW;
+        let optimizer = Optimizer::new(config.clone(), param_groups(&store, config.weight_decay(), 1.0, 1.0));
+        Self { store, root, params, optimizer }
+    }
+
+    /// Forward, loss, backward, AdamW; the batch statistics of the step are committed as a trainer does.
+    fn step(&mut self, phases: &mut Phases, loss: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        let loss = phases.time("forward", loss)?;
+        let grads = phases.time("backward", || loss.backward())?;
+        phases.time("optimiser", || {
+            let grads = Gradients::collect(&self.params, &grads)?;
+            self.optimizer.step(&grads, LEARNING_RATE)
+        })?;
+        Ok(self.store.commit_batch_stats(&self.root.batch_stats().take(), 0.1)?)
+    }
 }
 
 fn train_classifier(request: &Request, config: &CareConfig) -> Result<Cost> {
@@ -194,9 +206,9 @@ fn train_classifier(request: &Request, config: &CareConfig) -> Result<Cost> {
         let chosen = ops::log_softmax(logits)?.flatten_all()?.index_select(&picks, 0)?;
         Ok(chosen.mean_all()?.neg()?)
     };
-    let mut optimiser = optimiser(&store);
+    let mut trainee = Trainee::new(store, root);
     measure(request.repeat, |phases| {
-        step(phases, (&store, &root, &mut optimiser), || {
+        trainee.step(phases, || {
             let (head, dist) = net.both_logits(&x)?;
             Ok((entropy(&head)? + entropy(&dist)?)?)
         })
@@ -208,10 +220,8 @@ fn train_detector(request: &Request, config: DetectorConfig) -> Result<Cost> {
     let (net, store, root) = built(purpose, |b| config.build(b))?;
     let images = images(request)?;
     let targets = vec![target(request, config.num_classes()); request.batch];
-    let mut optimiser = optimiser(&store);
-    measure(request.repeat, |phases| {
-        step(phases, (&store, &root, &mut optimiser), || Ok(net.losses(&images, &targets)?.total()?))
-    })
+    let mut trainee = Trainee::new(store, root);
+    measure(request.repeat, |phases| trainee.step(phases, || Ok(net.losses(&images, &targets)?.total()?)))
 }
 
 /// Objects of all sizes, spread over the picture.

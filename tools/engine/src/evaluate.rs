@@ -6,7 +6,7 @@ use crate::measure::Phases;
 use crate::predict::{Outcome, Predictor, RunOptions, Source};
 use crate::stop::Stop;
 use care_data::demo::DemoSplit;
-use care_data::{CocoDataset, Dataset, DemoDataset, Funnel};
+use care_data::{AnnotatedSet, DEFAULT_SPLITS, Dataset, DemoDataset, Funnel, TRAIN_SPLITS, open_part};
 use care_types::coco_json::{self, ResultRecord};
 use care_types::{Detection, ImageId, LabelMap};
 use std::collections::BTreeSet;
@@ -27,12 +27,12 @@ pub struct EvalData {
 
 /// The demo set draws its records on demand; a COCO folder has read them already.
 enum Truth {
-    Folder(Arc<CocoDataset>),
+    Folder(Arc<AnnotatedSet>),
     Drawn(coco_json::Dataset),
 }
 
 impl EvalData {
-    /// Opens a COCO folder, or the demo set when `data` is [`DEMO`] and no folder is called that.
+    /// Opens the folder of a data set, or the demo set when `data` is [`DEMO`] and no folder is called that.
     ///
     /// # Errors
     /// `Config` when the folder or split is not there, `Input` when it holds no data set, or none that can be used.
@@ -40,23 +40,29 @@ impl EvalData {
         if data == Path::new(DEMO) && !data.is_dir() {
             return Self::demo(split);
         }
-        let set = Arc::new(CocoDataset::open(data, split)?);
-        let funnel = set.funnel();
+        let opened = open_part(data, split, &DEFAULT_SPLITS, None)?;
+        Self::of_set(Arc::new(opened.set), &opened.split)
+    }
+
+    /// A set that has been opened, and what its part is called.
+    ///
+    /// # Errors
+    /// `Input` when it has no picture that could be looked at.
+    pub fn of_set(set: Arc<AnnotatedSet>, split: &str) -> Result<Self> {
+        let (funnel, file) = (set.funnel(), set.name());
         if set.is_empty() {
-            let file = set.annotation_file().display();
             return Err(Error::input(format!("{file}: lists no pictures")));
         }
         if funnel.missing_files == set.len() {
             let first = set.missing().first().map(|p| p.display().to_string()).unwrap_or_default();
-            let file = set.annotation_file().display();
             return Err(Error::input(format!(
                 "{file}: none of its {} pictures is there; the first was expected at {first}",
                 set.len()
             )));
         }
         Ok(Self {
-            name: set.annotation_file().display().to_string(),
-            split: set.split().unwrap_or_default().to_owned(),
+            name: file,
+            split: split.to_owned(),
             pictures: set.clone(),
             truth: Truth::Folder(set),
             funnel: Some(funnel),
@@ -80,6 +86,11 @@ impl EvalData {
             pictures: Arc::new(set),
             funnel: None,
         })
+    }
+
+    /// The pictures.
+    pub fn pictures(&self) -> &Arc<dyn Dataset> {
+        &self.pictures
     }
 
     /// Where the annotations come from.
@@ -203,8 +214,8 @@ pub fn labels_of(data: &Path) -> Result<LabelMap> {
     } else if data == Path::new(DEMO) && !data.is_dir() {
         DemoDataset::new(DemoSplit::Val).labels().clone()
     } else {
-        let split = care_data::coco::splits_in(data).into_iter().next();
-        CocoDataset::open(data, split.as_deref())?.labels().clone()
+        let parts = [DEFAULT_SPLITS.as_slice(), TRAIN_SPLITS.as_slice()].concat();
+        open_part(data, None, &parts, None)?.set.labels().clone()
     };
     if labels.is_empty() {
         return Err(Error::input(format!("{}: has no categories", data.display())));

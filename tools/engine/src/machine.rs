@@ -12,6 +12,11 @@ pub fn instruction_set() -> Result<String> {
     Ok(isa.name().to_owned())
 }
 
+/// Names of the instruction sets that the kernels could use on this processor.
+pub fn cpu_features() -> Vec<String> {
+    Isa::available().into_iter().map(|isa| isa.name().to_owned()).collect()
+}
+
 /// Runs `work` on a thread of rayon's pool. A network that runs outside of it waits, after each of its hundred or more
 /// parallel loops, for helpers that have just been woken; inside, the caller does their part itself.
 ///

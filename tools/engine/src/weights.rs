@@ -59,9 +59,28 @@ pub struct Provenance {
     /// Classification checkpoint that the backbone started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<SourceFile>,
+    /// Detector that training started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<SourceFile>,
+    /// What it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<TrainedOn>,
     /// Training steps taken.
     #[serde(default)]
     pub steps: u64,
+    /// AP on the validation part when the file was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+/// Pictures that numbers were learnt from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedOn {
+    /// How many.
+    pub pictures: usize,
+    /// SHA-256 over names, sizes and annotations; `demo/train` for the demo set.
+    pub fingerprint: String,
 }
 
 /// A file that numbers came from.
@@ -156,6 +175,14 @@ impl Weights {
     pub fn init(model: &str, classes: LabelMap, start: &Start) -> Result<Self> {
         let detector = DetectorConfig::preset(model)?.with_num_classes(classes.len());
         let spec = Spec { model: model.to_owned(), detector, preprocess: Preprocess::default(), classes };
+        Self::fresh(spec, start)
+    }
+
+    /// New weights for any detector.
+    ///
+    /// # Errors
+    /// `Config` when its parts do not fit each other, `Weights` when the backbone checkpoint does not fit.
+    pub fn fresh(spec: Spec, start: &Start) -> Result<Self> {
         let created_by = concat!("care-det ", env!("CARGO_PKG_VERSION")).to_owned();
         let mut provenance = Provenance { created_by, ..Provenance::default() };
         let store = match start {
@@ -210,13 +237,7 @@ impl Weights {
     /// # Errors
     /// `Config` when the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let json = |e: serde_json::Error| Error::internal(format!("weights metadata: {e}"));
-        let metadata = BTreeMap::from([
-            ("format".to_owned(), "pt".to_owned()),
-            (SPEC_KEY.to_owned(), serde_json::to_string(&self.spec).map_err(json)?),
-            (PROVENANCE_KEY.to_owned(), serde_json::to_string(&self.provenance).map_err(json)?),
-        ]);
-        Ok(to_checkpoint(&self.store, metadata)?.write_safetensors(path)?)
+        write(path, &self.spec, &self.provenance, &self.store)
     }
 
     /// Changes how the detector is run.
@@ -238,6 +259,20 @@ impl Weights {
         drop(self.store);
         Predictor::new(detector, self.spec.preprocess, self.spec.classes)
     }
+}
+
+/// Writes a weights file: beside it, then renamed over it. The same contents give the same bytes.
+///
+/// # Errors
+/// `Config` when the file cannot be written.
+pub fn write(path: &Path, spec: &Spec, provenance: &Provenance, store: &ParamStore) -> Result<()> {
+    let json = |e: serde_json::Error| Error::internal(format!("weights metadata: {e}"));
+    let metadata = BTreeMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        (SPEC_KEY.to_owned(), serde_json::to_string(spec).map_err(json)?),
+        (PROVENANCE_KEY.to_owned(), serde_json::to_string(provenance).map_err(json)?),
+    ]);
+    Ok(to_checkpoint(store, metadata)?.write_safetensors(path)?)
 }
 
 /// Declares every parameter of the detector in the store.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::write::write_first;
 use super::*;
-use crate::CocoDataset;
+use crate::coco;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -100,7 +100,7 @@ fn written_files_read_back_as_the_same_set() {
     for split in DemoSplit::ALL {
         let set = DemoDataset::new(split);
         write_first(&set, 3, dir.path(), &|| ()).unwrap();
-        let read = CocoDataset::open(dir.path(), Some(split.name())).unwrap();
+        let read = coco::open(dir.path(), Some(split.name())).unwrap();
         assert_eq!((read.len(), read.labels()), (3, set.labels()));
         for i in 0..3 {
             let (a, b) = (read.example(i).unwrap(), set.example(i).unwrap());

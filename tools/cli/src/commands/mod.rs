@@ -6,6 +6,7 @@ mod detector;
 pub mod eval;
 mod eval_data;
 pub mod infer;
+pub mod train;
 pub mod weights;
 
 use crate::args::{Command, Eval};
@@ -20,6 +21,8 @@ pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
     match command {
         Command::Eval(Eval::Coco(args)) => eval::run(args, console),
         Command::Infer(args) => infer::run(args, console),
+        Command::Train(args) => train::run(*args, console),
+        Command::Resume(args) => train::resume(args, console),
         Command::Weights(args) => weights::run(args, console),
         Command::Bench(args) => bench::run(args, console),
         Command::Demo(args) => demo::run(args, console),

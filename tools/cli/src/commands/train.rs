@@ -1,0 +1,252 @@
+//! `train` and `resume`: from pictures to a detector, in a folder that says everything about the run.
+
+use crate::args::{Resume, Train};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::interrupt;
+use crate::places::{require_exists, require_file};
+use crate::train_view::View;
+use care_engine::config::{Layer, Preset, RunConfig, preset_names, resolve};
+use care_engine::evaluate::DEMO;
+use care_engine::run_dir;
+use care_engine::train::{Ending, Plan, Probe, Run, RunSummary, probe};
+use care_engine::weights::Weights;
+use serde::Serialize;
+use std::path::Path;
+
+/// Preset for numbers that come from somewhere, and for numbers that are drawn.
+const FINE_TUNE: &str = "retinanet_care_s0_custom";
+const FROM_SCRATCH: &str = "retinanet_care_xs_scratch";
+
+/// `train`.
+///
+/// # Errors
+/// Exit 2 for settings that cannot be, 3 for data that cannot be used, 5 for weights that do not fit.
+pub fn run(args: Train, console: Console) -> Result<Exit, Failure> {
+    let config = configuration(&args, console)?;
+    if !args.probe && args.out.exists() {
+        let out = args.out.display();
+        return Err(Failure::usage(format!(
+            "--out {out}: exists already; name a new folder, or go on with `care-det resume {out}`"
+        )));
+    }
+    let plan = Plan::new(config)?;
+    if args.probe {
+        return run_probe(plan, console);
+    }
+    let run = Run::create(&args.out, plan)?;
+    console.say(&format!("run folder {}", args.out.display()));
+    go_on(run, console)
+}
+
+/// `resume`.
+///
+/// # Errors
+/// Exit 2 when the folder is not one of a run, 3 when its data changed.
+pub fn resume(args: Resume, console: Console) -> Result<Exit, Failure> {
+    require_exists(&args.run, "run")?;
+    if args.replay {
+        for line in Run::replay(&args.run)? {
+            console.text(&format!("{line}\n"))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    go_on(Run::resume(&args.run)?, console)
+}
+
+/// Preset → file → `--set` → flags.
+fn configuration(args: &Train, console: Console) -> Result<RunConfig, Failure> {
+    let starts = args.weights.is_some() || args.backbone.is_some();
+    let mut layers = Vec::new();
+    let mut preset = Preset::named(if starts { FINE_TUNE } else { FROM_SCRATCH })?;
+    if let Some(named) = &args.config {
+        match preset_names().find(|name| named == Path::new(name)) {
+            Some(name) => preset = Preset::named(name)?,
+            None => {
+                require_config(named)?;
+                let text = std::fs::read_to_string(named)
+                    .map_err(|e| Failure::usage(format!("--config {}: {e}", named.display())))?;
+                let (chosen, layer) = Layer::with_preset(&named.display().to_string(), &text)?;
+                preset = chosen.unwrap_or(preset);
+                layers.push(layer);
+            }
+        }
+    } else {
+        console.say(&format!(
+            "preset {} ({}); another with --config {}",
+            preset.name(),
+            if starts { "numbers are given" } else { "numbers are drawn" },
+            preset_names().collect::<Vec<_>>().join("|")
+        ));
+    }
+    for assignment in &args.set {
+        layers.push(Layer::from_assignment(assignment)?);
+    }
+    layers.extend(flags(args)?);
+    let given = match &args.weights {
+        Some(path) => {
+            if path != Path::new(DEMO) {
+                require_file(path, "--weights")?;
+            }
+            Some(Weights::open(path)?.spec)
+        }
+        None => None,
+    };
+    let given = given.as_ref().map(|s| (s.model.as_str(), &s.detector, &s.preprocess));
+    Ok(resolve(&preset, given, &layers)?)
+}
+
+fn require_config(named: &Path) -> Result<(), Failure> {
+    if named.exists() || named.extension().is_some() {
+        return require_file(named, "--config");
+    }
+    // no such file and no ending: it was meant as the name of a preset
+    Ok(Preset::named(&named.display().to_string()).map(drop)?)
+}
+
+fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
+    let mut layers = vec![Layer::from_flag("--data", "data", "path", args.data.display().to_string())?];
+    let mut flag = |name: &str, section: &str, key: &str, value: Option<toml_value::Value>| {
+        if let Some(value) = value {
+            layers.push(Layer::from_flag(name, section, key, value)?);
+        }
+        Ok::<(), Failure>(())
+    };
+    use toml_value::{number, text};
+    flag("--train-split", "data", "train_split", args.train_split.as_deref().map(text))?;
+    flag("--val-split", "data", "val_split", args.val_split.as_deref().map(text))?;
+    flag("--val-fraction", "data", "val_fraction", args.val_fraction.map(toml_value::Value::Real))?;
+    flag("--format", "data", "format", args.format.as_deref().map(text))?;
+    let path = |p: &Path| text(&p.display().to_string());
+    flag("--weights", "start", "weights", args.weights.as_deref().map(path))?;
+    flag("--backbone", "start", "backbone", args.backbone.as_deref().map(path))?;
+    flag("--epochs", "train", "epochs", args.epochs.map(|v| number(v.into())))?;
+    flag("--steps", "train", "steps", args.steps.map(|v| number(v.into())))?;
+    flag("--batch", "train", "batch", args.batch.map(|v| number(v.into())))?;
+    flag("--accum", "train", "accum", args.accum.map(|v| number(v.into())))?;
+    flag("--seed", "train", "seed", args.seed.map(|v| number(v.into())))?;
+    flag("--no-val", "validation", "every", args.no_val.then(|| number(0)))?;
+    flag("--val-every", "validation", "every", args.val_every.map(|v| number(v.into())))?;
+    flag("--val-limit", "validation", "limit", args.val_limit.map(|v| number(v.into())))?;
+    if let Some(scale) = args.imgsz {
+        layers.push(Layer::from_flag("--imgsz", "preprocess", "scale", scale)?);
+        layers.push(Layer::from_flag("--imgsz", "augment", "scales", Vec::<u8>::new())?);
+    }
+    Ok(layers)
+}
+
+/// Values that flags stand for.
+mod toml_value {
+    #[derive(serde::Serialize)]
+    #[serde(untagged)]
+    pub(super) enum Value {
+        Text(String),
+        Number(u64),
+        Real(f64),
+    }
+
+    pub(super) fn text(v: &str) -> Value {
+        Value::Text(v.to_owned())
+    }
+
+    pub(super) fn number(v: u64) -> Value {
+        Value::Number(v)
+    }
+}
+
+fn run_probe(plan: Plan, console: Console) -> Result<Exit, Failure> {
+    let stop = interrupt::install();
+    for note in &plan.notes {
+        console.say(note);
+    }
+    let found = probe(plan, &stop, &mut |step, loss| console.say(&format!("step {step}: loss {loss:.4}")))?;
+    console.text(&words(&found))?;
+    console.json(&found)?;
+    Ok(if found.learns() { Exit::Ok } else { Exit::Failed })
+}
+
+fn words(p: &Probe) -> String {
+    let (first, last) = (p.losses.first().copied().unwrap_or(0.0), p.losses.last().copied().unwrap_or(0.0));
+    let verdict = match (&p.diverged, p.learns()) {
+        (Some(what), _) => format!("NOT FINITE after {} steps: {what}", p.losses.len()),
+        (None, true) => {
+            format!("falls from {first:.3} to {last:.3} in {} steps on one batch", p.losses.len())
+        }
+        (None, false) => {
+            format!("DOES NOT FALL: {first:.3}, {last:.3} after {} steps on one batch", p.losses.len())
+        }
+    };
+    let gradients = match p.without_gradient.as_slice() {
+        [] => "every trained parameter gets one".to_owned(),
+        names => format!("{} parameters get NONE: {}", names.len(), names.join(", ")),
+    };
+    let memory = p.peak_mb.map_or("unknown".into(), |mb| format!("{mb:.0} MB so far"));
+    format!(
+        "loss        {verdict}\ngradients   {gradients}\ntime        {} for {} steps of {:.2} s and {} of validation\n\
+         memory      {memory}\n",
+        crate::progress::clock(p.total_seconds),
+        p.steps,
+        p.seconds_per_step,
+        crate::progress::clock(p.validation_seconds),
+    )
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    run: String,
+    finished: bool,
+    step: u64,
+    steps: u64,
+    best: Option<Best>,
+    weights: String,
+    failed: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Best {
+    #[serde(rename = "AP")]
+    ap: f64,
+    step: u64,
+}
+
+fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
+    let stop = interrupt::install();
+    let mut view = View::new(console);
+    let ending = run.train(&stop, &mut view);
+    view.finish();
+    let ending = ending?;
+    let folder = run.dir().path().display().to_string();
+    let (finished, summary) = match &ending {
+        Ending::Finished(s) => (true, s),
+        Ending::Interrupted(s) => (false, s),
+    };
+    let name = if summary.best.is_some() { run_dir::BEST } else { run_dir::LAST };
+    let weights = format!("{folder}/{name}");
+    console.text(&lines(summary, finished, &folder, &weights))?;
+    console.json(&Report {
+        run: folder,
+        finished,
+        step: summary.step,
+        steps: summary.total,
+        best: summary.best.map(|(ap, step)| Best { ap, step }),
+        weights,
+        failed: &summary.failed,
+    })?;
+    for failed in &summary.failed {
+        console.warn(&format!("left out: {failed}"));
+    }
+    Ok(match (finished, summary.failed.is_empty()) {
+        (false, _) => Exit::Interrupted,
+        (true, false) => Exit::Failed,
+        (true, true) => Exit::Ok,
+    })
+}
+
+fn lines(summary: &RunSummary, finished: bool, folder: &str, weights: &str) -> String {
+    let RunSummary { step, total, best, .. } = summary;
+    if !finished {
+        return format!("stopped after step {step} of {total}; go on with\n  care-det resume {folder}\n");
+    }
+    let score = best.map_or(String::new(), |(ap, at)| format!(", best AP {ap:.3} at step {at}"));
+    format!("{step} of {total} steps{score}\nweights: {weights}\n")
+}

@@ -25,27 +25,27 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best
 }
 
-/// Levenshtein distance of two names if it is at most `limit`.
+/// Edit distance of two names if it is at most `limit`; swapping two neighbours counts as one edit, as people type.
 fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) > limit {
         return None;
     }
+    let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, &ca) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut next = vec![i + 1; b.len() + 1];
         for (j, &cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+            let edited = (row[j] + usize::from(ca != cb)).min(row[j + 1] + 1).min(next[j] + 1);
+            let swapped = i > 0 && j > 0 && ca == b[j - 1] && cb == a[i - 1];
+            next[j + 1] = if swapped { edited.min(before[j - 1] + 1) } else { edited };
         }
-        if row.iter().min().is_some_and(|&m| m > limit) {
+        before = std::mem::replace(&mut row, next);
+        if row.iter().chain(&before).min().is_some_and(|&m| m > limit) {
             return None;
         }
     }
-    let distance = row[b.len()];
-    (distance <= limit).then_some(distance)
+    row.last().copied().filter(|&d| d <= limit)
 }
 
 /// How names of a checkpoint become names of a store: the first rule whose prefix matches decides, other names stay.
@@ -135,6 +135,8 @@ mod tests {
         assert_eq!(edit_distance("kitten", "sitting", 3), Some(3));
         assert_eq!(edit_distance("kitten", "sitting", 2), None);
         assert_eq!(edit_distance("", "abc", 5), Some(3));
+        assert_eq!(edit_distance("trian", "train", 1), Some(1));
+        assert_eq!(edit_distance("abcd", "badc", 4), Some(2));
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn require_config(named: &Path) -> Result<(), Failure> {
 }
 
 fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
-    let mut layers = vec![Layer::from_flag("--data", "data", "path", args.data.display().to_string())?];
+    let mut layers = vec![Layer::from_flag("--data", "data", "path", lasting(&args.data))?];
     let mut flag = |name: &str, section: &str, key: &str, value: Option<toml_value::Value>| {
         if let Some(value) = value {
             layers.push(Layer::from_flag(name, section, key, value)?);
@@ -117,7 +117,7 @@ fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
     flag("--val-split", "data", "val_split", args.val_split.as_deref().map(text))?;
     flag("--val-fraction", "data", "val_fraction", args.val_fraction.map(toml_value::Value::Real))?;
     flag("--format", "data", "format", args.format.as_deref().map(text))?;
-    let path = |p: &Path| text(&p.display().to_string());
+    let path = |p: &Path| text(&lasting(p));
     flag("--weights", "start", "weights", args.weights.as_deref().map(path))?;
     flag("--backbone", "start", "backbone", args.backbone.as_deref().map(path))?;
     flag("--epochs", "train", "epochs", args.epochs.map(|v| number(v.into())))?;
@@ -133,6 +133,14 @@ fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
         layers.push(Layer::from_flag("--imgsz", "augment", "scales", Vec::<u8>::new())?);
     }
     Ok(layers)
+}
+
+/// A path that means the same from any folder: a run may be resumed from another. `demo` stays what it is.
+fn lasting(path: &Path) -> String {
+    if path == Path::new(DEMO) && !path.exists() {
+        return DEMO.to_owned();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Values that flags stand for.

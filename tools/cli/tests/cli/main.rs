@@ -6,4 +6,5 @@ mod eval_files;
 mod frame;
 mod infer;
 mod run;
+mod train;
 mod weights;

@@ -280,7 +280,7 @@ pub enum Weights {
         #[arg(long)]
         tensors: bool,
     },
-    /// Rewrite a PyTorch checkpoint as .safetensors, tensors and names unchanged
+    /// Rewrite a PyTorch checkpoint as .safetensors, names and numbers unchanged
     Convert {
         /// .pth, .pth.tar or .safetensors
         input: PathBuf,
@@ -290,6 +290,9 @@ pub enum Weights {
         /// The entry of a nested checkpoint to take [default: state_dict, state_dict_ema or model, whichever is there]
         #[arg(long, value_name = "NAME")]
         key: Option<String>,
+        /// Round to float16: half the size, about three digits
+        #[arg(long)]
+        half: bool,
         /// Write over a file that exists
         #[arg(long)]
         overwrite: bool,

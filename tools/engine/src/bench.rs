@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::grads::Gradients;
 use crate::measure::{Cost, Phases, measure};
-use crate::optim::{Optimizer, OptimizerConfig, param_groups};
+use crate::optim::{BackboneRate, DecayRule, Optimizer, OptimizerConfig, param_groups};
 use crate::weights::recipe_overrides;
 use candle_core::{Device, Tensor, Var};
 use care_backbone::care::{Care, CareClassifier, CareConfig};
@@ -180,7 +180,10 @@ impl Trainee {
     fn new(store: ParamStore, root: Builder) -> Self {
         let params = store.trainable().into_iter().map(|p| (p.name, p.var)).collect();
         let config = OptimizerConfig::ADAMW;
-        let optimizer = Optimizer::new(config.clone(), param_groups(&store, config.weight_decay(), 1.0, 1.0));
+        let optimizer = Optimizer::new(
+            config.clone(),
+            param_groups(&store, config.weight_decay(), DecayRule::Matrices, BackboneRate::SAME),
+        );
         Self { store, root, params, optimizer }
     }
 

@@ -25,6 +25,11 @@ impl Gradients {
         Ok(Self(params.iter().map(one).collect::<Result<_>>()?))
     }
 
+    /// From values that are known.
+    pub fn from_values(values: Vec<(String, Option<Vec<f32>>)>) -> Self {
+        Self(values)
+    }
+
     /// Adds those of another pass.
     ///
     /// # Errors
@@ -102,7 +107,8 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     fn some(values: &[&[f32]]) -> Gradients {
-        Gradients(values.iter().enumerate().map(|(i, v)| (format!("p{i}"), Some(v.to_vec()))).collect())
+        let values = values.iter().enumerate().map(|(i, v)| (format!("p{i}"), Some(v.to_vec())));
+        Gradients::from_values(values.collect())
     }
 
     #[test]

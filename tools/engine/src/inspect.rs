@@ -100,17 +100,22 @@ pub struct Conversion {
     pub parameters: u64,
 }
 
-/// Rewrites a checkpoint as `.safetensors`, names and values unchanged. `key` picks the entry of a nested one.
+/// Rewrites a checkpoint as `.safetensors`, names and values unchanged, or with `half` rounded to f16. `key` picks the entry
+/// of a nested one.
 ///
 /// # Errors
 /// `Config` when there is no such file or the new one cannot be written; `Weights` when it cannot be read.
-pub fn convert(input: &Path, out: &Path, key: Option<&str>) -> Result<Conversion> {
+pub fn convert(input: &Path, out: &Path, key: Option<&str>, half: bool) -> Result<Conversion> {
     let select = key.map_or(Select::Auto, |key| Select::Key(key.to_owned()));
     let mut checkpoint = Checkpoint::read(input, &select)?;
     let source = SourceFile::of(input)?;
     let from = format!("{} (sha256 {})", source.name, source.sha256);
     checkpoint.metadata.insert(CONVERTED_FROM_KEY.to_owned(), from);
     checkpoint.metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
+    if half {
+        let rounded = checkpoint.tensors.iter().map(care_nn::checkpoint::StoredTensor::to_half);
+        checkpoint.tensors = rounded.collect::<care_nn::Result<_>>()?;
+    }
     checkpoint.write_safetensors(out)?;
     let weights = checkpoint.tensors.iter().filter(|t| !is_buffer(&t.name));
     Ok(Conversion {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::grads::Gradients;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Var};
 use care_nn::ParamStore;
+use care_nn::params::Param;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -169,31 +170,72 @@ impl Optimizer {
     }
 }
 
-/// How much each trainable parameter of a detector decays and how fast it moves.
-///
-/// Vectors (biases, norms, layer scales) do not decay, timm's rule. Parameters under `backbone.` move at `backbone_lr` of the
-/// rest, and with `layer_decay` below 1 each stage at that share of the one above it, the stem below the first.
+/// Which parameters decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayRule {
+    /// Matrices and kernels; no vector (biases, norms, layer scales). timm's rule, with which CARE was trained.
+    #[default]
+    Matrices,
+    /// All but the weights and biases of norms: mmengine's `norm_decay_mult = 0`.
+    AllButNorms,
+}
+
+impl DecayRule {
+    /// Whether a parameter of `store` decays.
+    fn decays(self, store: &ParamStore, param: &Param) -> bool {
+        // among vectors, only the factors of norms are called `weight`
+        let is_norm_weight =
+            |name: &str| name.ends_with(".weight") && store.get(name).is_ok_and(|p| p.shape().len() == 1);
+        let norm_of_bias = param.name.strip_suffix(".bias").map(|module| format!("{module}.weight"));
+        match self {
+            Self::Matrices => param.shape().len() > 1,
+            Self::AllButNorms => {
+                !is_norm_weight(&param.name) && !norm_of_bias.is_some_and(|weight| is_norm_weight(&weight))
+            }
+        }
+    }
+}
+
+/// How fast parameters of the backbone move, relative to the rest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BackboneRate {
+    /// All parameters under `backbone.`.
+    pub scale: f64,
+    /// Each stage relative to the one above it, the stem below the first.
+    pub per_stage: f64,
+}
+
+impl BackboneRate {
+    /// As fast as the rest.
+    pub const SAME: Self = Self { scale: 1.0, per_stage: 1.0 };
+}
+
+/// The trainable parameters of a detector, by how much they decay and how fast they move.
 pub fn param_groups(
     store: &ParamStore,
     weight_decay: f64,
-    backbone_lr: f64,
-    layer_decay: f64,
+    rule: DecayRule,
+    backbone: BackboneRate,
 ) -> Vec<ParamGroup> {
     let mut groups: Vec<ParamGroup> = Vec::new();
     for param in store.trainable() {
         let depth = depth(&param.name);
-        let lr_scale = depth.map_or(1.0, |d| backbone_lr * layer_decay.powi(d));
-        let weight_decay = if param.shape().len() > 1 { weight_decay } else { 0.0 };
+        let lr_scale = depth.map_or(1.0, |d| backbone.scale * backbone.per_stage.powi(d));
+        let decays = rule.decays(store, &param);
         let part = depth.map_or("head".to_owned(), |d| format!("backbone-{d}"));
-        let name = format!("{part}{}", if weight_decay > 0.0 { "" } else { ", no decay" });
+        let name = format!("{part}{}", if decays { "" } else { ", no decay" });
         match groups.iter_mut().find(|g| g.name == name) {
             Some(group) => group.params.push((param.name, param.var)),
-            None => groups.push(ParamGroup {
-                name,
-                params: vec![(param.name, param.var)],
-                lr_scale,
-                weight_decay,
-            }),
+            None => {
+                let weight_decay = if decays { weight_decay } else { 0.0 };
+                groups.push(ParamGroup {
+                    name,
+                    params: vec![(param.name, param.var)],
+                    lr_scale,
+                    weight_decay,
+                });
+            }
         }
     }
     groups

@@ -113,6 +113,21 @@ impl StoredTensor {
         })
     }
 
+    /// The same numbers as f16 (round to nearest), half the size of f32. Integers stay as they are.
+    ///
+    /// # Errors
+    /// `Weights` when a number is beyond what f16 can hold (65504).
+    pub fn to_half(&self) -> Result<Self> {
+        if !matches!(self.dtype, Dtype::F32 | Dtype::F64 | Dtype::BF16) {
+            return Ok(self.clone());
+        }
+        let values: Vec<f16> = self.to_f32()?.into_iter().map(f16::from_f32).collect();
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::weights(format!("{}: holds numbers beyond the range of float16", self.name)));
+        }
+        Self::new(self.name.clone(), Dtype::F16, &self.shape, le_bytes(values, f16::to_le_bytes))
+    }
+
     /// The elements as i64; bool as 0 and 1.
     ///
     /// # Errors
@@ -173,6 +188,9 @@ mod tests {
         assert_eq!(back.to_vec2::<f32>().unwrap(), t.to_vec2::<f32>().unwrap());
         let half = StoredTensor::from_tensor("h", &t.to_dtype(DType::BF16).unwrap()).unwrap();
         assert_eq!(half.to_f32().unwrap()[..2], [1.5, -2.25]);
+        assert_eq!(stored.to_half().unwrap().to_f32().unwrap()[..3], [1.5, -2.25, 0.0]);
+        let huge = StoredTensor::from_tensor("g", &Tensor::new(&[1e6f32], &Device::Cpu).unwrap()).unwrap();
+        assert!(huge.to_half().unwrap_err().to_string().contains("g: holds numbers beyond"));
         assert!(half.to_i64().unwrap_err().to_string().contains("h: expected an integer type, got bfloat16"));
         assert!(StoredTensor::new("x", Dtype::F32, &[usize::MAX, 4], vec![]).is_err());
     }

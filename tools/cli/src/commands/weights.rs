@@ -23,10 +23,10 @@ const SHOWN_CLASSES: usize = 10;
 pub fn run(args: Args, console: Console) -> Result<Exit, Failure> {
     match args {
         Args::Inspect { file, tensors } => show(&file, tensors, console),
-        Args::Convert { input, out, key, overwrite } => {
+        Args::Convert { input, out, key, half, overwrite } => {
             require_file(&input, "weights")?;
             writable_file(&out, overwrite)?;
-            let done = convert(&input, &out, key.as_deref())?;
+            let done = convert(&input, &out, key.as_deref(), half)?;
             let from = done.selected.as_ref().map_or(String::new(), |key| format!(" of its entry `{key}`"));
             console.text(&format!(
                 "{}: {} tensors{from}, {} parameters\n",
@@ -212,7 +212,10 @@ fn origin(provenance: &weights::Provenance) -> String {
         (None, None, Some(seed)) => format!("random values, seed {seed}"),
         _ => "origin not said".to_owned(),
     };
-    format!("{start}, {} training steps", provenance.steps)
+    let learnt =
+        provenance.trained_on.as_ref().map_or(String::new(), |t| format!(" on {} pictures", t.pictures));
+    let score = provenance.score.map_or(String::new(), |ap| format!(", validation AP {ap:.3}"));
+    format!("{start}, {} training steps{learnt}{score}", provenance.steps)
 }
 
 /// `16781060` as `16,781,060`.

@@ -13,7 +13,7 @@ pub use presets::{Preset, preset_names};
 pub use scaling::ScaledRate;
 
 use crate::error::{Error, Result};
-use crate::optim::OptimizerConfig;
+use crate::optim::{DecayRule, OptimizerConfig};
 use crate::schedule::Schedule;
 use care_data::{Augment, Preprocess};
 use care_heads::registry::DetectorConfig;
@@ -98,6 +98,9 @@ pub struct TrainConfig {
     pub backbone_lr: f64,
     /// Learning rate of each backbone stage relative to the next one up; 1 for none.
     pub layer_decay: f64,
+    /// Which parameters decay.
+    #[serde(default)]
+    pub decay: DecayRule,
     /// The global gradient norm is cut to this; 0 for never.
     pub clip_norm: f64,
     /// Decay of the averaged weights that are scored and saved; 0 for none.

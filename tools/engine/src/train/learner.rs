@@ -5,7 +5,7 @@ use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::grads::Gradients;
 use crate::measure::Phases;
-use crate::optim::{Optimizer, param_groups};
+use crate::optim::{BackboneRate, Optimizer, param_groups};
 use candle_core::Var;
 use care_heads::{Detector, Images};
 use care_nn::params::{Builder, Role};
@@ -63,8 +63,8 @@ impl Learner {
         let groups = param_groups(
             &store,
             config.optimizer.weight_decay(),
-            config.train.backbone_lr,
-            config.train.layer_decay,
+            config.train.decay,
+            BackboneRate { scale: config.train.backbone_lr, per_stage: config.train.layer_decay },
         );
         let optimizer = Optimizer::new(config.optimizer.clone(), groups);
         let ema = if config.train.ema > 0.0 { Some(Ema::new(&store, config.train.ema)?) } else { None };

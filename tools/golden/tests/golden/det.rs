@@ -1,8 +1,8 @@
 //! FPN, heads, anchors, assigner, losses, end to end.
 
 mod losses;
-mod nets;
-mod priors;
+pub(super) mod nets;
+pub(super) mod priors;
 
 use super::Runner;
 

@@ -17,7 +17,7 @@ use care_heads::retina_head::{HeadOutputs, RetinaHead, RetinaHeadConfig};
 use care_heads::retinanet::{RetinaNet, RetinaNetConfig};
 use care_heads::rpn::RpnHead;
 use care_heads::select::SelectConfig;
-use care_heads::{Detector, ImageInfo, Images};
+use care_heads::{Detector, ImageInfo, Images, NormKind};
 use care_nn::{ParamStore, Purpose};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection};
 use serde_json::Value;
@@ -87,6 +87,7 @@ pub(super) fn neck_fpn(case: &Case) -> Result<(), String> {
             _ => ExtraLevels::MaxPool,
         },
         relu_before_extra_convs: c["relu_before_extra_convs"] == true,
+        norm: NormKind::None,
     };
     let maps = names.iter().map(|n| Ok(case.input(n)?.nhwc())).collect::<Result<Vec<_>, String>>()?;
     let store = store(case, |s| Fpn::new(&s.root(Purpose::TRAIN), &config, &levels))?;
@@ -259,7 +260,7 @@ fn check_loss(
     Ok(())
 }
 
-fn retinanet_config(case: &Case) -> Result<RetinaNetConfig, String> {
+pub(in super::super) fn retinanet_config(case: &Case) -> Result<RetinaNetConfig, String> {
     let backbone = &case.json["backbone"];
     let named = serde_json::json!({"model": backbone});
     let (care, _) =

@@ -23,7 +23,7 @@ fn grids(v: &Value) -> Vec<Grid> {
     v.as_array().into_iter().flatten().map(grid).collect()
 }
 
-pub(super) fn boxes(case: &Case, name: &str) -> Result<Vec<BoxXyxy>, String> {
+pub(in super::super) fn boxes(case: &Case, name: &str) -> Result<Vec<BoxXyxy>, String> {
     Ok(case.input(name)?.boxes().into_iter().map(BoxXyxy::from).collect())
 }
 

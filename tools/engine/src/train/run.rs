@@ -235,7 +235,7 @@ impl Run {
     }
 
     fn at_epoch_end(&self) -> bool {
-        self.progress.step % self.steps_per_epoch == 0 || self.progress.step == self.total
+        self.progress.step.is_multiple_of(self.steps_per_epoch) || self.progress.step == self.total
     }
 
     fn evaluation_is_due(&self) -> bool {

@@ -133,7 +133,8 @@ fn weight_decay_groups(case: &Case) -> Result<(), String> {
         let groups = param_groups(&store, 0.05, rule, BackboneRate::SAME);
         let kept = groups.iter().filter(|g| g.weight_decay == 0.0);
         let mut got: Vec<&str> = kept.flat_map(|g| g.params.iter().map(|p| p.0.as_str())).collect();
-        (want.sort_unstable(), got.sort_unstable());
+        want.sort_unstable();
+        got.sort_unstable();
         if got != want {
             let only = |a: &[&str], b: &[&str]| {
                 a.iter().filter(|n| !b.contains(n)).map(|n| (*n).to_owned()).collect::<Vec<_>>()

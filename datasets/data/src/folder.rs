@@ -40,7 +40,7 @@ pub fn find_pictures<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Found>> {
     for path in paths.iter().map(AsRef::as_ref) {
         let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
-                Error::config(format!("{}: no such file or folder", path.display()))
+                Error::config(format!("{}: no such file or folder{}", path.display(), hint(path)))
             }
             _ => Error::input(format!("{}: cannot be read: {e}", path.display())),
         })?;
@@ -56,6 +56,16 @@ pub fn find_pictures<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Found>> {
         )));
     }
     Ok(found)
+}
+
+/// What somebody who names such a path probably did not know.
+fn hint(path: &Path) -> &'static str {
+    let text = path.to_str().unwrap_or_default();
+    match text.contains("://") {
+        true => "; pictures are read from files, so download it first",
+        false if text.contains('*') => " (nothing matches the pattern)",
+        false => "",
+    }
 }
 
 fn named(path: &Path) -> Found {

@@ -2,7 +2,7 @@
 
 use crate::annotated::AnnotatedSet;
 use crate::{Error, Result, coco, voc, yolo};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The parts that are learnt from, tried in this order, when none is named.
 pub const TRAIN_SPLITS: [&str; 4] = ["train2017", "train", "training", "trainval"];
@@ -133,6 +133,12 @@ fn recognised(folder: &Path, format: Option<Format>) -> Result<(Format, String)>
             None => Err(Error::input(format!("{shown}: does not look like {format}; {}", expected(format)))),
         },
         None => Format::ALL.iter().find_map(|f| Some((*f, f.recognise(folder)?))).ok_or_else(|| {
+            if let Some((near, format)) = nearby(folder) {
+                let near = near.display();
+                return Error::input(format!(
+                    "{shown}: is not a data set itself, but {near} is ({format}); name that"
+                ));
+            }
             let layouts: Vec<&str> = Format::ALL.into_iter().map(expected).collect();
             Error::input(format!(
                 "{shown}: holds no data set that is known; expected one of\n  {}",
@@ -140,6 +146,19 @@ fn recognised(folder: &Path, format: Option<Format>) -> Result<(Format, String)>
             ))
         }),
     }
+}
+
+/// A data set one or two folders above (its pictures were named), or the only one in a folder below (what it was unpacked
+/// into).
+fn nearby(folder: &Path) -> Option<(PathBuf, Format)> {
+    let known = |path: &Path| Format::ALL.into_iter().find(|f| f.recognise(path).is_some());
+    let whole = folder.canonicalize().ok()?;
+    let above = whole.ancestors().skip(1).take(2).find_map(|p| Some((p.to_path_buf(), known(p)?)));
+    above.or_else(|| {
+        let entries = std::fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).filter(|p| p.is_dir());
+        let mut below = entries.filter_map(|p| Some((p.clone(), known(&p)?)));
+        below.next().filter(|_| below.next().is_none())
+    })
 }
 
 fn expected(format: Format) -> &'static str {

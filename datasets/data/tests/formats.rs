@@ -189,3 +189,24 @@ fn folders_without_a_known_format_are_refused_with_what_was_expected() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!("yollo".parse::<Format>().is_err());
 }
+
+#[test]
+fn a_folder_beside_the_data_set_points_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let touch = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    touch("up/set/annotations/instances_val.json", r#"{"images":[],"annotations":[],"categories":[]}"#);
+    touch("up/set/images/val/x.jpg", "");
+    for near in ["up/set/images", "up/set/images/val", "up/set/annotations", "up"] {
+        let error = open_part(&dir.path().join(near), None, &["val"], None).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(text.contains("up/set is (coco); name that"), "{near}: {text}");
+    }
+    touch("up/other/annotations/instances_val.json", "{}");
+    let two = open_part(&dir.path().join("up"), None, &["val"], None).unwrap_err().to_string();
+    assert!(two.contains("expected one of"), "which of the two is meant cannot be told: {two}");
+}

@@ -114,7 +114,7 @@ pub struct EvalCoco {
     #[arg(long, help_heading = "Scoring")]
     pub per_category: bool,
     /// End with exit code 4 when an AP is below this
-    #[arg(long, value_name = "AP", value_parser = fraction, help_heading = "Scoring")]
+    #[arg(long, allow_negative_numbers = true, value_name = "AP", value_parser = fraction, help_heading = "Scoring")]
     pub fail_under: Option<f64>,
 }
 
@@ -133,19 +133,19 @@ pub struct OptionalDetector {
 #[derive(Debug, Args)]
 pub struct RunFlags {
     /// Pictures per pass; only pictures of equal padded size share one, so results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Detector")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Detector")]
     pub batch: u16,
     /// Fit pictures into this size, keeping their ratio [default: from the weights]
-    #[arg(long, value_name = "N|LONGxSHORT", value_parser = scale, help_heading = "Detector")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N|LONGxSHORT", value_parser = scale, help_heading = "Detector")]
     pub imgsz: Option<Scale>,
     /// Keep detections with a higher score [default: 0.3 for infer, from the weights for eval]
-    #[arg(long, value_name = "SCORE", value_parser = fraction, help_heading = "Detector")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SCORE", value_parser = fraction, help_heading = "Detector")]
     pub conf: Option<f64>,
     /// Boxes of one class that overlap more are suppressed [default: from the weights]
-    #[arg(long, value_name = "IOU", value_parser = fraction, help_heading = "Detector")]
+    #[arg(long, allow_negative_numbers = true, value_name = "IOU", value_parser = fraction, help_heading = "Detector")]
     pub nms_iou: Option<f64>,
     /// At most this many detections per picture [default: from the weights]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Detector")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Detector")]
     pub max_det: Option<u32>,
 }
 

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 pub mod args;
 pub mod commands;
 pub mod console;
@@ -28,7 +29,7 @@ pub fn care_det() -> ExitCode {
     let json = typed.iter().any(|a| a == "--json");
     let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
-        Err(e) => return refused(&e, json),
+        Err(e) => return refused(advice::improved(e, &typed), json),
     };
     let console = Console { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose };
     let exit = run(cli, console).unwrap_or_else(|failure| {
@@ -39,7 +40,7 @@ pub fn care_det() -> ExitCode {
 }
 
 /// Help and version are results; everything else that clap has to say is a usage error.
-fn refused(e: &clap::Error, json: bool) -> ExitCode {
+fn refused(e: clap::Error, json: bool) -> ExitCode {
     if !e.use_stderr() {
         let _ = e.print();
         return ExitCode::from(Exit::Ok.code());

@@ -23,10 +23,24 @@ pub fn require_exists(path: &Path, role: &str) -> Result<(), Failure> {
     Err(Failure::usage(format!("{role} {}: there is no such file or folder", path.display())))
 }
 
-/// A file to be written: its folder must exist, and the file must not, unless `overwrite`.
+/// Endings by which programs take a file for one of PyTorch's.
+const OF_PYTORCH: [&str; 5] = ["pth", "pt", "tar", "bin", "ckpt"];
+
+/// A weights file to be written: its folder must exist, and the file must not, unless `overwrite`. What is written is
+/// safetensors, so a name that says otherwise is refused.
 pub fn writable_file(path: &Path, overwrite: bool) -> Result<(), Failure> {
     if path.is_dir() {
         return Err(Failure::usage(format!("--out {}: is a folder, expected a file name", path.display())));
+    }
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    if OF_PYTORCH.iter().any(|e| ending == *e) {
+        let name = path.with_extension("safetensors");
+        return Err(Failure::usage(format!(
+            "--out {}: the file will be in the format safetensors, which no program expects under this name; write \
+             --out {}",
+            path.display(),
+            name.display()
+        )));
     }
     if path.exists() && !overwrite {
         return Err(Failure::usage(format!(

@@ -46,6 +46,8 @@ fn usage_errors_end_with_two() {
         ("infer x.jpg", "--weights"),
         ("infer x.jpg --weights w --conf 1.5", "0 to 1"),
         ("infer x.jpg --weights w --imgsz 0", "sides are 1 to"),
+        ("infer x.jpg --weights w --imgsz -1", "expected N or LONGxSHORT"),
+        ("infer x.jpg --weights w --conf -0.1", "0 to 1"),
         ("infer x.jpg --weights w --batch 0", "--batch"),
         ("bench --model care_s0 --size 224", "HEIGHTxWIDTH"),
         ("bench --model care_s9 --size 64x64", "care_s0"),
@@ -63,4 +65,24 @@ fn a_failure_under_json_is_one_line_of_json_too() {
         assert_eq!((&json["error"]["code"], &json["error"]["kind"]), (&2.into(), &"usage".into()), "{json}");
         assert!(json["error"]["message"].as_str().is_some_and(|m| !m.is_empty()), "{json}");
     }
+}
+
+#[test]
+fn flags_of_other_programs_are_told_what_they_are_called_here() {
+    let table = [
+        ("infer x.jpg --weights w --iou 0.5", "--nms-iou"),
+        ("infer x.jpg --weights w --img-size=640", "--imgsz"),
+        ("infer x.jpg --model w", "--weights"),
+        ("infer --source x.jpg --weights w", "without a flag"),
+        ("infer x.jpg --weights w --device cuda", "CPU"),
+        ("infer x.jpg --weight w", "'--weights'"),
+        ("eval --data d --weights w", "eval coco"),
+    ];
+    for (args, text) in table {
+        Room::new().det(args).exits(2).says(&["tip: ", text]);
+    }
+    let ran = Room::new().det("infer x.jpg --weights w --nonsense").exits(2).says(&["--nonsense"]);
+    assert!(!ran.stderr().contains("as a value"), "{}", ran.stderr());
+    Room::new().det("weights init --out w.pth").exits(2).says(&["--out w.safetensors"]);
+    Room::new().det("infer https://example.org/a.jpg --weights w").exits(2).says(&["download"]);
 }

@@ -1,6 +1,6 @@
 //! Necks, heads and whole detectors: as `Train`, and as `Infer` with direct and with Winograd convolutions.
 
-use super::super::care;
+use super::super::care::{self, PURPOSES};
 use super::losses::box_loss;
 use super::priors::{boxes, numbers, size};
 use candle_core::{Device, Tensor, Var};
@@ -21,19 +21,6 @@ use care_heads::{Detector, ImageInfo, Images, NormKind};
 use care_nn::{ParamStore, Purpose};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection};
 use serde_json::Value;
-
-/// Winograd F(4×4, 3×3) rounds about 35 times more per layer than a direct convolution. Measured over these
-/// cases it uses at most 0.81 of the set's tolerance (portable; 0.78 with AVX-512), which does not leave much
-/// for other instruction sets. Raw outputs are compared at this multiple of the tolerance, detections at the
-/// set's own rule.
-const WINOGRAD_LOOSER: f64 = 2.0;
-
-/// Name, purpose, and the multiple of the set's tolerance.
-const PURPOSES: [(&str, Purpose, f64); 3] = [
-    ("train frozen", Purpose::TRAIN_FROZEN, 1.0),
-    ("infer direct", Purpose::INFER_DIRECT, 1.0),
-    ("infer winograd", Purpose::INFER, WINOGRAD_LOOSER),
-];
 
 fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
@@ -91,9 +78,9 @@ pub(super) fn neck_fpn(case: &Case) -> Result<(), String> {
     };
     let maps = names.iter().map(|n| Ok(case.input(n)?.nhwc())).collect::<Result<Vec<_>, String>>()?;
     let store = store(case, |s| Fpn::new(&s.root(Purpose::TRAIN), &config, &levels))?;
-    for (name, purpose, loosen) in PURPOSES {
+    for (name, purpose) in PURPOSES {
         let neck = Fpn::new(&store.root(purpose), &config, &levels).map_err(text)?;
-        let mut check = Checker::variant(case, name, loosen);
+        let mut check = Checker::variant(case, name, 1.0);
         for (i, out) in neck.forward(&maps).map_err(text)?.iter().enumerate() {
             check.nhwc(&format!("p{}", i + config.start_level + 2), out);
         }
@@ -129,9 +116,9 @@ pub(super) fn dense_head(case: &Case) -> Result<(), String> {
         .map(|i| Ok(case.input(&format!("feat{i}"))?.nhwc()))
         .collect::<Result<Vec<_>, String>>()?;
     let store = store(case, |s| dense_head_of(case, s, Purpose::TRAIN))?;
-    for (name, purpose, loosen) in PURPOSES {
+    for (name, purpose) in PURPOSES {
         let head = dense_head_of(case, &store, purpose).map_err(text)?;
-        let mut check = Checker::variant(case, name, loosen);
+        let mut check = Checker::variant(case, name, 1.0);
         check_outputs(&mut check, &head(&maps).map_err(text)?);
         check.finish()?;
     }
@@ -279,9 +266,9 @@ pub(super) fn e2e_det(case: &Case) -> Result<(), String> {
     let store = store(case, |s| RetinaNet::new(&s.root(Purpose::TRAIN), &config))?;
     let images =
         Images::new(case.input("input")?.nhwc(), vec![image_info(&case.json["meta"])]).map_err(text)?;
-    for (name, purpose, loosen) in PURPOSES {
+    for (name, purpose) in PURPOSES {
         let net = RetinaNet::new(&store.root(purpose), &config).map_err(text)?;
-        let mut check = Checker::variant(case, name, loosen);
+        let mut check = Checker::variant(case, name, 1.0);
         let (levels, outputs) = net.forward(&images.pixels).map_err(text)?;
         for (i, level) in levels.iter().enumerate() {
             check.nhwc(&format!("p{}", i + 3), level);

@@ -39,19 +39,19 @@ pub struct MapMut<'a> {
     pub data: &'a mut [f32],
 }
 
-/// Floats that a view needs: the last pixel may be cut after its last channel.
-fn needed([n, h, w, c]: [usize; 4], stride: usize) -> usize {
-    let pixels = n * h * w;
-    if pixels == 0 || c == 0 { 0 } else { (pixels - 1) * stride + c }
+/// Floats that a view needs: the last pixel may be cut after its last channel. `None` when no address space has as many: a
+/// product that wrapped around would let a short slice pass.
+fn needed([n, h, w, c]: [usize; 4], stride: usize) -> Option<usize> {
+    let pixels = n.checked_mul(h)?.checked_mul(w)?;
+    if pixels == 0 || c == 0 { Some(0) } else { (pixels - 1).checked_mul(stride)?.checked_add(c) }
 }
 
 fn check(shape: [usize; 4], stride: usize, len: usize) {
     let [_, _, _, c] = shape;
-    assert!(
-        c <= stride || needed(shape, stride) == 0,
-        "a map of {c} channels with a pixel stride of {stride}"
-    );
-    let needed = needed(shape, stride);
+    let Some(needed) = needed(shape, stride) else {
+        panic!("a map of shape {shape:?} with pixel stride {stride} is larger than any memory");
+    };
+    assert!(c <= stride || needed == 0, "a map of {c} channels with a pixel stride of {stride}");
     assert!(
         len >= needed,
         "a map of shape {shape:?} with pixel stride {stride} needs {needed} floats, got {len}"
@@ -64,7 +64,7 @@ impl<'a> Map<'a> {
     /// # Panics
     /// When `data` is not exactly `n·h·w·c` long.
     pub fn dense(data: &'a [f32], [n, h, w, c]: [usize; 4]) -> Map<'a> {
-        assert_eq!(data.len(), n * h * w * c, "a dense map of shape {:?}", [n, h, w, c]);
+        assert_eq!(Some(data.len()), needed([n, h, w, c], c), "a dense map of shape {:?}", [n, h, w, c]);
         Map { n, h, w, c, stride: c, data }
     }
 
@@ -105,7 +105,7 @@ impl<'a> MapMut<'a> {
     /// # Panics
     /// When `data` is not exactly `n·h·w·c` long.
     pub fn dense(data: &'a mut [f32], [n, h, w, c]: [usize; 4]) -> MapMut<'a> {
-        assert_eq!(data.len(), n * h * w * c, "a dense map of shape {:?}", [n, h, w, c]);
+        assert_eq!(Some(data.len()), needed([n, h, w, c], c), "a dense map of shape {:?}", [n, h, w, c]);
         MapMut { n, h, w, c, stride: c, data }
     }
 
@@ -184,6 +184,17 @@ mod tests {
     fn empty_maps_pass_the_check() {
         Map::dense(&[], [0, 5, 5, 3]).channels(1..3).check();
         Map::dense(&[], [1, 0, 5, 3]).channels(2..2).check();
+    }
+
+    #[test]
+    fn shapes_whose_product_wraps_around_are_refused() {
+        let half = usize::MAX / 2 + 1;
+        for (shape, stride) in [([half, 2, 1, 1], 1), ([1, 1, half, 1], 4), ([4, half / 2, 1, 1], 1)] {
+            let [n, h, w, c] = shape;
+            let map = Map { n, h, w, c, stride, data: &[0.0; 4] };
+            assert!(std::panic::catch_unwind(|| map.check()).is_err(), "{shape:?}");
+            assert!(std::panic::catch_unwind(|| Map::dense(&[], shape)).is_err(), "{shape:?}");
+        }
     }
 
     #[test]

@@ -562,19 +562,17 @@ impl InterLayer {
 
     /// Memory `[N, H, W, M]` and mixed channels `[N, H, W, 3g]` to `[N, H, W, M + 3g]` (last block: the expanded width).
     pub fn forward(&self, memory: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let mixed = ops::add(&self.inter1.forward(mixed)?, mixed)?;
-        let x = ops::cat_channels(&[memory, &mixed])?;
-        let y = self.inter2.forward(&x)?;
-        if self.inter2.fc2.is_some() { ops::add(&y, &x) } else { Ok(y) }
+        let mixed = self.inter1.forward(mixed)?;
+        self.inter2.forward(&ops::cat_channels(&[memory, &mixed])?)
     }
 }
 
-/// Norm → 1×1 → GELU → depthwise 3×3 → 1×1: an inverted residual without its residual.
+/// Norm → 1×1 → GELU → depthwise 3×3 → 1×1 + input: an inverted residual.
 struct Interaction {
     norm: BatchNorm,
     fc1: ConvParams,
     conv: DepthwiseParams,
-    /// Missing in the very last block, which keeps the expanded width.
+    /// Missing, together with the residual, in the very last block, which keeps the expanded width.
     fc2: Option<ConvParams>,
 }
 
@@ -591,9 +589,12 @@ impl Interaction {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::gelu(&self.fc1.forward(&self.norm.forward(x)?)?)?;
-        let y = self.conv.forward(&y)?;
-        self.fc2.as_ref().map_or(Ok(y.clone()), |fc2| fc2.forward(&y))
+        let y = self.fc1.chain(self.norm.chain(ops::Chain::on(x))?)?.gelu()?;
+        let y = self.conv.chain(y)?;
+        match &self.fc2 {
+            Some(fc2) => fc2.chain(y)?.plus_input()?.run(),
+            None => y.run(),
+        }
     }
 
     /// The packed form, with the norm folded into the first 1×1 and layer scale into the second.

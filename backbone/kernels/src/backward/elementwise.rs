@@ -32,6 +32,13 @@ pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
     map2(a, b, out, add_chunk);
 }
 
+/// y += x.
+pub fn add_to(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "add_to on different lengths");
+    let isa = Isa::current();
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| add_to_chunk(isa, x, y));
+}
+
 /// y = x · scale, one factor per channel (the length of `scale` is the number of channels).
 pub fn scale_channels(x: &[f32], scale: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "scale_channels on different lengths");
@@ -51,6 +58,7 @@ vectorised!(fn elu_grad_chunk(y: &[f32], dy: &[f32], dx: &mut [f32]) = elu_grad_
 vectorised!(fn relu_grad_chunk(y: &[f32], dy: &[f32], dx: &mut [f32]) = relu_grad_body);
 vectorised!(fn sigmoid_grad_chunk(y: &[f32], dy: &[f32], dx: &mut [f32]) = sigmoid_grad_body);
 vectorised!(fn add_chunk(a: &[f32], b: &[f32], out: &mut [f32]) = add_body);
+vectorised!(fn add_to_chunk(x: &[f32], y: &mut [f32]) = add_to_body);
 vectorised!(fn scale_chunk(x: &[f32], scale: &[f32], y: &mut [f32]) = scale_body);
 vectorised!(fn scale_add_chunk(shortcut: &[f32], x: &[f32], scale: &[f32], y: &mut [f32]) = scale_add_body);
 
@@ -72,6 +80,13 @@ fn relu_grad_body<const FMA: bool>(y: &[f32], dy: &[f32], dx: &mut [f32]) {
 fn sigmoid_grad_body<const FMA: bool>(y: &[f32], dy: &[f32], dx: &mut [f32]) {
     for ((o, &y), &g) in dx.iter_mut().zip(y).zip(dy) {
         *o = g * y * (1.0 - y);
+    }
+}
+
+#[inline(always)]
+fn add_to_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += x;
     }
 }
 

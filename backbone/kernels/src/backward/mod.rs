@@ -27,7 +27,7 @@ pub use attention::linear_attention_grad;
 pub use columns::{add_to_rows, column_dots, column_sums, copy_columns};
 pub use conv::{ConvGeometry, conv_data_grad, conv_weight_grad};
 pub use depthwise::{depthwise_data_grad, depthwise_weight_grad};
-pub use elementwise::{add, elu_grad, relu_grad, scale_add, scale_channels, sigmoid_grad};
+pub use elementwise::{add, add_to, elu_grad, relu_grad, scale_add, scale_channels, sigmoid_grad};
 pub use grid_sample::{GridSampleShape, grid_sample, grid_sample_grad};
 pub use loss::{
     bce_with_logits, bce_with_logits_grad, cross_entropy, cross_entropy_grad, sigmoid_focal,

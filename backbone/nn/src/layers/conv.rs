@@ -1,8 +1,9 @@
 //! Convolutions: dense and depthwise.
 
 use super::{Affine, view};
+use crate::ops::{self, Chain};
 use crate::{Builder, Init};
-use crate::{Conv3x3, Error, Purpose, Result, ops};
+use crate::{Conv3x3, Error, Purpose, Result};
 use candle_core::Tensor;
 use care_kernels::conv::{ConvShape, PackedConv, conv2d};
 use care_kernels::depthwise::PackedDepthwise;
@@ -70,6 +71,12 @@ impl ConvParams {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvSpec { stride, pad, .. } = self.spec;
         ops::conv2d(x, &self.weight, self.bias.as_ref(), stride, (pad, pad))
+    }
+
+    /// The convolution as the next link of a chain.
+    pub fn chain(&self, chain: Chain) -> Result<Chain> {
+        let ConvSpec { stride, pad, .. } = self.spec;
+        chain.conv2d(&self.weight, self.bias.as_ref(), stride, (pad, pad))
     }
 
     /// Weight and bias in C order; zeros for a missing bias.
@@ -183,7 +190,7 @@ impl Conv2d {
     /// The convolution and ReLU, fused for `Infer`.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(params) => ops::relu(&params.forward(x)?),
+            Inner::Train(params) => params.chain(Chain::on(x))?.relu()?.run(),
             Inner::Infer(kernel) => kernel.forward(x, Act::Relu),
         }
     }
@@ -214,6 +221,11 @@ impl DepthwiseParams {
     /// The differentiable convolution, `[N, H, W, c]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::depthwise_conv2d(x, &self.weight, Some(&self.bias))
+    }
+
+    /// The convolution as the next link of a chain.
+    pub fn chain(&self, chain: Chain) -> Result<Chain> {
+        chain.depthwise_conv2d(&self.weight, Some(&self.bias))
     }
 
     /// Weight and bias in C order.

@@ -2,8 +2,9 @@
 
 use super::conv::Fold;
 use super::{Affine, ConvKernel, ConvParams, ConvSpec};
+use crate::ops::{self, Chain};
 use crate::{BatchStats, Builder, Init};
-use crate::{Error, NormMode, Purpose, Result, ops};
+use crate::{Error, NormMode, Purpose, Result};
 use candle_core::Tensor;
 use care_kernels::epilogue::Act;
 
@@ -50,6 +51,16 @@ impl BatchNorm {
         }
     }
 
+    /// The norm as the next link of a chain.
+    pub fn chain(&self, chain: Chain) -> Result<Chain> {
+        match &self.record {
+            Some((stats, name)) => {
+                chain.batch_norm_train(&self.weight, &self.bias, EPS, (stats, name.as_str()))
+            }
+            None => chain.batch_norm_frozen(&self.weight, &self.bias, (&self.mean, &self.var), EPS),
+        }
+    }
+
     /// The affine map of the running statistics.
     pub fn affine(&self) -> Result<Affine> {
         Affine::from_batch_norm(&self.weight, &self.bias, &self.mean, &self.var, EPS)
@@ -86,7 +97,7 @@ impl ConvNorm {
     /// `[N, H, W, ci]` to `[N, H', W', co]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => norm.forward(&conv.forward(x)?),
+            Inner::Train(conv, norm) => norm.chain(conv.chain(Chain::on(x))?)?.run(),
             Inner::Infer(kernel) => kernel.forward(x, Act::None),
         }
     }
@@ -117,7 +128,7 @@ impl ConvNorm {
     /// With ReLU behind the norm.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(..) => ops::relu(&self.forward(x)?),
+            Inner::Train(conv, norm) => norm.chain(conv.chain(Chain::on(x))?)?.relu()?.run(),
             Inner::Infer(kernel) => kernel.forward(x, Act::Relu),
         }
     }
@@ -152,7 +163,7 @@ impl NormConv {
     /// `[N, H, W, ci]` to `[N, H', W', co]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => conv.forward(&norm.forward(x)?),
+            Inner::Train(conv, norm) => conv.chain(norm.chain(Chain::on(x))?)?.run(),
             Inner::Infer(kernel) => kernel.forward(x, Act::None),
         }
     }

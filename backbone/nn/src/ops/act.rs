@@ -37,9 +37,21 @@ enum Kind {
     Sigmoid,
 }
 
-struct Activation {
+pub(super) struct Activation {
     kind: Kind,
     shape: Vec<usize>,
+}
+
+impl Activation {
+    /// For an input of this shape.
+    pub(super) fn gelu(shape: &[usize]) -> Self {
+        Self { kind: Kind::Gelu, shape: shape.to_vec() }
+    }
+
+    /// For an input of this shape.
+    pub(super) fn relu(shape: &[usize]) -> Self {
+        Self { kind: Kind::Relu, shape: shape.to_vec() }
+    }
 }
 
 impl SliceOp for Activation {

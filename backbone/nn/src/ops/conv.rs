@@ -21,21 +21,7 @@ pub fn conv2d(
     stride: usize,
     pad: (usize, usize),
 ) -> Result<Tensor> {
-    let (n, h, width, ci) = x.dims4()?;
-    let (co, wi, kh, kw) = w.dims4()?;
-    let g = ConvGeometry { n, h, w: width, ci, co, kernel: (kh, kw), stride, pad };
-    if wi != ci || kh == 0 || kw == 0 || stride == 0 {
-        return Err(unfit("conv2d", x, w));
-    }
-    check_bias("conv2d", b, co)?;
-    let (ho, wo) = g.out_size();
-    if ho == 0 || wo == 0 {
-        return Err(Error::internal(format!(
-            "conv2d: a {kh}x{kw} kernel does not fit into {:?} (pad {pad:?})",
-            x.dims()
-        )));
-    }
-    apply_with_bias(Conv { g, out: vec![n, ho, wo, co] }, x, w, b)
+    apply_with_bias(Conv::new(x.dims(), w, b, stride, pad)?, x, w, b)
 }
 
 /// Matrix product over the last axis.
@@ -46,7 +32,7 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     let (co, k) = w.dims2()?;
     let mut out = x.dims().to_vec();
     if out.last() != Some(&k) {
-        return Err(unfit("linear", x, w));
+        return Err(unfit("linear", x.dims(), w));
     }
     check_bias("linear", b, co)?;
     let rows = out.iter().rev().skip(1).product();
@@ -60,13 +46,7 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 /// # Shapes
 /// `x [N, H, W, C]`, `w [C, 1, kh, kw]`, `b [C]` → `[N, H, W, C]`.
 pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    let (n, h, width, c) = x.dims4()?;
-    let (wc, one, kh, kw) = w.dims4()?;
-    if wc != c || one != 1 || kh % 2 == 0 || kw % 2 == 0 {
-        return Err(unfit("depthwise_conv2d", x, w));
-    }
-    check_bias("depthwise_conv2d", b, c)?;
-    apply_with_bias(Depthwise { dims: [n, h, width, c], kernel: (kh, kw) }, x, w, b)
+    apply_with_bias(Depthwise::new(x.dims(), w, b)?, x, w, b)
 }
 
 /// Transposed convolution without padding: the data gradient of [`conv2d`] as a forward pass.
@@ -77,7 +57,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, stride: usiz
     let (n, h, width, ci) = x.dims4()?;
     let (wi, co, kh, kw) = w.dims4()?;
     if wi != ci || kh == 0 || kw == 0 || stride == 0 || h == 0 || width == 0 {
-        return Err(unfit("conv_transpose2d", x, w));
+        return Err(unfit("conv_transpose2d", x.dims(), w));
     }
     check_bias("conv_transpose2d", b, co)?;
     // The geometry of the convolution that this is the gradient of: its input is our result.
@@ -86,8 +66,13 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, stride: usiz
     apply_with_bias(Transposed { g }, x, w, b)
 }
 
-fn unfit(op: &str, x: &Tensor, w: &Tensor) -> Error {
-    Error::internal(format!("{op}: weights {:?} do not fit an input of {:?}", w.dims(), x.dims()))
+fn unfit(op: &str, x: &[usize], w: &Tensor) -> Error {
+    Error::internal(format!("{op}: weights {:?} do not fit an input of {x:?}", w.dims()))
+}
+
+/// `[N, H, W, C]`.
+fn four(op: &str, x: &[usize]) -> Result<[usize; 4]> {
+    x.try_into().map_err(|_| Error::internal(format!("{op}: expected [N, H, W, C], got {x:?}")))
 }
 
 fn check_bias(op: &str, b: Option<&Tensor>, co: usize) -> Result<()> {
@@ -126,9 +111,35 @@ fn convolve(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &ConvGeometry, y: &mut [
     }
 }
 
-struct Conv {
+pub(super) struct Conv {
     g: ConvGeometry,
     out: Vec<usize>,
+}
+
+impl Conv {
+    /// For an input of shape `x`.
+    pub(super) fn new(
+        x: &[usize],
+        w: &Tensor,
+        b: Option<&Tensor>,
+        stride: usize,
+        pad: (usize, usize),
+    ) -> Result<Self> {
+        let [n, h, width, ci] = four("conv2d", x)?;
+        let (co, wi, kh, kw) = w.dims4()?;
+        let g = ConvGeometry { n, h, w: width, ci, co, kernel: (kh, kw), stride, pad };
+        if wi != ci || kh == 0 || kw == 0 || stride == 0 {
+            return Err(unfit("conv2d", x, w));
+        }
+        check_bias("conv2d", b, co)?;
+        let (ho, wo) = g.out_size();
+        if ho == 0 || wo == 0 {
+            return Err(Error::internal(format!(
+                "conv2d: a {kh}x{kw} kernel does not fit into {x:?} (pad {pad:?})"
+            )));
+        }
+        Ok(Self { g, out: vec![n, ho, wo, co] })
+    }
 }
 
 impl SliceOp for Conv {
@@ -150,6 +161,10 @@ impl SliceOp for Conv {
         let dw = at.made(1, || backward::conv_weight_grad(x, at.grad, &self.g));
         with_bias_grad(at, dx, dw)
     }
+
+    fn needs_output(&self) -> bool {
+        false
+    }
 }
 
 /// Adds the bias gradient when there is a bias.
@@ -161,9 +176,22 @@ fn with_bias_grad(at: &Backward<'_>, dx: Grad, dw: Grad) -> Vec<Grad> {
     grads
 }
 
-struct Depthwise {
+pub(super) struct Depthwise {
     dims: [usize; 4],
     kernel: (usize, usize),
+}
+
+impl Depthwise {
+    /// For an input of shape `x`.
+    pub(super) fn new(x: &[usize], w: &Tensor, b: Option<&Tensor>) -> Result<Self> {
+        let dims = four("depthwise_conv2d", x)?;
+        let (wc, one, kh, kw) = w.dims4()?;
+        if wc != dims[3] || one != 1 || kh % 2 == 0 || kw % 2 == 0 {
+            return Err(unfit("depthwise_conv2d", x, w));
+        }
+        check_bias("depthwise_conv2d", b, wc)?;
+        Ok(Self { dims, kernel: (kh, kw) })
+    }
 }
 
 impl SliceOp for Depthwise {
@@ -198,6 +226,10 @@ impl SliceOp for Depthwise {
         let dw =
             at.made(1, || backward::depthwise_weight_grad(at.inputs[0], at.grad, self.dims, self.kernel));
         with_bias_grad(at, dx, dw)
+    }
+
+    fn needs_output(&self) -> bool {
+        false
     }
 }
 

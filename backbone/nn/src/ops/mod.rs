@@ -13,6 +13,7 @@
 
 mod act;
 mod attention;
+mod chain;
 mod channels;
 mod conv;
 mod loss;
@@ -24,6 +25,7 @@ mod softmax;
 
 pub use act::{elu, gelu, relu, sigmoid};
 pub use attention::linear_attention;
+pub use chain::Chain;
 pub use channels::{add, cat_channels, narrow_channels, scale_add, scale_channels, split_channels};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d, linear};
 pub use loss::{

@@ -1,9 +1,10 @@
 //! Batch norm with batch or frozen statistics, and layer norm; channels are the last axis.
 
-use super::slice_op::{Backward, Grad, SliceOp, apply, refuse_tracked, values};
+use super::slice_op::{Backward, Grad, SliceOp, apply, refuse_tracked};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use care_kernels::backward::{self, BatchStats};
+use std::sync::{Arc, OnceLock};
 
 /// What a training step's batch norm gives.
 pub struct BatchNormed {
@@ -20,13 +21,10 @@ pub struct BatchNormed {
 /// # Shapes
 /// `x [.., C]`, `w [C]`, `b [C]` → `[.., C]`; at least one pixel.
 pub fn batch_norm_train(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<BatchNormed> {
-    let c = check("batch_norm_train", x, &[w, b])?;
-    let x = x.contiguous()?;
-    let stats = backward::batch_stats(&values(&x)?, c);
-    let mean = Tensor::from_vec(stats.mean.clone(), c, x.device())?;
-    let var_unbiased = Tensor::from_vec(stats.unbiased_var(), c, x.device())?;
-    let op = BatchNorm { shape: x.dims().to_vec(), stats, frozen: false, eps: eps as f32 };
-    Ok(BatchNormed { y: apply(op, &[&x, w, b])?, mean, var_unbiased })
+    let (op, measured) = BatchNorm::measuring(x.dims(), &[w, b], eps)?;
+    let y = apply(op, &[x, w, b])?;
+    let (mean, var_unbiased) = measured.tensors(x.device())?;
+    Ok(BatchNormed { y, mean, var_unbiased })
 }
 
 /// Batch norm with given statistics, which are constants; differentiable in `x`, `w` and `b`.
@@ -40,10 +38,7 @@ pub fn batch_norm_frozen(
     (mean, var): (&Tensor, &Tensor),
     eps: f64,
 ) -> Result<Tensor> {
-    let c = check("batch_norm_frozen", x, &[w, b, mean, var])?;
-    refuse_tracked("batch_norm_frozen", &[("mean", mean), ("var", var)])?;
-    let stats = BatchStats { mean: mean.to_vec1()?, var: var.to_vec1()?, count: x.elem_count() / c };
-    apply(BatchNorm { shape: x.dims().to_vec(), stats, frozen: true, eps: eps as f32 }, &[x, w, b])
+    apply(BatchNorm::frozen(x.dims(), &[w, b], (mean, var), eps)?, &[x, w, b])
 }
 
 /// Normalises every row of the last axis by its own mean and biased variance.
@@ -51,25 +46,69 @@ pub fn batch_norm_frozen(
 /// # Shapes
 /// `x [.., C]`, `w [C]`, `b [C]` → `[.., C]`.
 pub fn layer_norm(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<Tensor> {
-    check("layer_norm", x, &[w, b])?;
+    check("layer_norm", x.dims(), &[w, b])?;
     apply(LayerNorm { shape: x.dims().to_vec(), eps: eps as f32 }, &[x, w, b])
 }
 
 /// The number of channels, when all parameters have it.
-fn check(op: &str, x: &Tensor, parameters: &[&Tensor]) -> Result<usize> {
-    let c = x.dims().last().copied().unwrap_or(0);
+fn check(op: &str, x: &[usize], parameters: &[&Tensor]) -> Result<usize> {
+    let c = x.last().copied().unwrap_or(0);
     match parameters.iter().find(|p| p.dims() != [c]) {
-        None if x.elem_count() > 0 => Ok(c),
-        None => Err(Error::internal(format!("{op}: nothing to normalise in {:?}", x.dims()))),
-        Some(p) => Err(Error::internal(format!("{op}: a parameter of {:?} for {:?}", p.dims(), x.dims()))),
+        None if x.iter().product::<usize>() > 0 => Ok(c),
+        None => Err(Error::internal(format!("{op}: nothing to normalise in {x:?}"))),
+        Some(p) => Err(Error::internal(format!("{op}: a parameter of {:?} for {x:?}", p.dims()))),
     }
 }
 
-struct BatchNorm {
+/// Statistics that a forward pass measures, for whoever asks after it.
+#[derive(Default)]
+pub(super) struct Measured(OnceLock<BatchStats>);
+
+impl Measured {
+    /// Mean and unbiased variance, without gradient.
+    pub(super) fn tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let stats = self.0.get().ok_or_else(|| Error::internal("batch norm: nothing was measured"))?;
+        let vector = |v: Vec<f32>| Tensor::from_vec(v, stats.mean.len(), device);
+        Ok((vector(stats.mean.clone())?, vector(stats.unbiased_var())?))
+    }
+}
+
+pub(super) struct BatchNorm {
     shape: Vec<usize>,
-    stats: BatchStats,
+    stats: Arc<Measured>,
     frozen: bool,
     eps: f32,
+}
+
+impl BatchNorm {
+    /// With the statistics of the input itself, an input of shape `x`.
+    pub(super) fn measuring(x: &[usize], affine: &[&Tensor], eps: f64) -> Result<(Self, Arc<Measured>)> {
+        check("batch_norm_train", x, affine)?;
+        let stats = Arc::new(Measured::default());
+        Ok((Self { shape: x.to_vec(), stats: stats.clone(), frozen: false, eps: eps as f32 }, stats))
+    }
+
+    /// With statistics that are constants, for an input of shape `x`.
+    pub(super) fn frozen(
+        x: &[usize],
+        affine: &[&Tensor],
+        (mean, var): (&Tensor, &Tensor),
+        eps: f64,
+    ) -> Result<Self> {
+        let c = check("batch_norm_frozen", x, affine)?;
+        check("batch_norm_frozen", x, &[mean, var])?;
+        refuse_tracked("batch_norm_frozen", &[("mean", mean), ("var", var)])?;
+        let count = x.iter().product::<usize>() / c;
+        let stats = BatchStats { mean: mean.to_vec1()?, var: var.to_vec1()?, count };
+        let stats = Arc::new(Measured(OnceLock::from(stats)));
+        Ok(Self { shape: x.to_vec(), stats, frozen: true, eps: eps as f32 })
+    }
+
+    /// The statistics; measured on the first forward pass.
+    fn stats(&self, x: &[f32]) -> &BatchStats {
+        let c = self.shape.last().copied().unwrap_or(1);
+        self.stats.0.get_or_init(|| backward::batch_stats(x, c))
+    }
 }
 
 impl SliceOp for BatchNorm {
@@ -82,19 +121,23 @@ impl SliceOp for BatchNorm {
     }
 
     fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
-        let stats = (&*self.stats.mean, &*self.stats.var);
-        backward::batch_norm(inputs[0], stats, (inputs[1], inputs[2]), self.eps, out);
+        let stats = self.stats(inputs[0]);
+        backward::batch_norm(inputs[0], (&stats.mean, &stats.var), (inputs[1], inputs[2]), self.eps, out);
     }
 
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
         let (x, w) = (at.inputs[0], at.inputs[1]);
+        let stats = self.stats(x);
         let (dx, dw, db) = if self.frozen {
-            let stats = (&*self.stats.mean, &*self.stats.var);
-            backward::batch_norm_frozen_grad(x, at.grad, stats, w, self.eps)
+            backward::batch_norm_frozen_grad(x, at.grad, (&stats.mean, &stats.var), w, self.eps)
         } else {
-            backward::batch_norm_train_grad(x, at.grad, &self.stats, w, self.eps)
+            backward::batch_norm_train_grad(x, at.grad, stats, w, self.eps)
         };
         vec![at.made(0, || dx), at.made(1, || dw), at.made(2, || db)]
+    }
+
+    fn needs_output(&self) -> bool {
+        false
     }
 }
 

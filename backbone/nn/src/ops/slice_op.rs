@@ -58,6 +58,10 @@ pub(super) trait SliceOp: Send + Sync + 'static {
     fn forward(&self, inputs: &[&[f32]], out: &mut [f32]);
     /// One [`Grad`] per input, in order.
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad>;
+    /// Whether `backward` looks at [`Backward::output`].
+    fn needs_output(&self) -> bool {
+        true
+    }
 }
 
 /// Runs `op` on one to three tensors and records it in the graph.

@@ -1,9 +1,10 @@
 //! A convolution with an optional batch norm: mmdetection's `ConvModule`, the brick of necks and heads.
 
 use candle_core::Tensor;
-use care_nn::layers::{Conv2d, ConvKernel, ConvNorm, ConvSpec};
+use care_nn::layers::{Conv2d, ConvKernel, ConvNorm, ConvParams, ConvSpec};
+use care_nn::ops::Chain;
 use care_nn::params::Builder;
-use care_nn::{Result, ops};
+use care_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// What follows the convolutions of a neck or head.
@@ -54,13 +55,26 @@ impl ConvModule {
         }
     }
 
-    /// All levels, then ReLU. Layers shared by levels are normalised by the statistics of all of them together, as the one
-    /// folded layer does after training (mmdetection normalises each level by its own and averages what it saw).
-    pub(crate) fn levels_relu(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
+    /// Convolution, norm and ReLU as the next links of a chain. With `grids` (`[N, H, W]` of every level) the chain runs over
+    /// the pixels of all levels, one after the other.
+    pub(crate) fn chain_relu(&self, chain: Chain, grids: Option<&[[usize; 3]]>) -> Result<Chain> {
+        let conv_of = |conv: &ConvParams| match grids {
+            Some(grids) => conv.chain_levels(chain, grids),
+            None => conv.chain(chain),
+        };
+        let built_to_infer = || Error::internal("a convolution built for inference is not a link of a chain");
         match self {
-            Self::Plain(conv) => levels.iter().map(|x| conv.forward_relu(x)).collect(),
-            Self::Normed(conv) => conv.forward_levels(levels)?.iter().map(ops::relu).collect(),
+            Self::Plain(conv) => conv_of(conv.params().ok_or_else(built_to_infer)?)?.relu(),
+            Self::Normed(both) => {
+                let (conv, norm) = both.params().ok_or_else(built_to_infer)?;
+                norm.chain(conv_of(conv)?)?.relu()
+            }
         }
+    }
+
+    /// Whether a batch norm follows.
+    pub(crate) fn is_normed(&self) -> bool {
+        matches!(self, Self::Normed(_))
     }
 
     /// The packed weights of a layer built for inference.

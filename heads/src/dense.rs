@@ -10,8 +10,9 @@ use crate::select::ChannelRange;
 use candle_core::Tensor;
 use care_kernels::epilogue::Act;
 use care_nn::layers::{Conv2d, ConvKernel, ConvParams, ConvSpec};
+use care_nn::ops::Chain;
 use care_nn::params::Builder;
-use care_nn::{Init, Purpose, Result};
+use care_nn::{Error, Init, Purpose, Result};
 
 /// Initial weights of every convolution of a dense head.
 pub(crate) const HEAD_INIT: Init = Init::Normal { std: 0.01 };
@@ -46,9 +47,41 @@ impl Tower {
         Ok(Self { convs: vec![ConvModule::bare(b, ConvSpec::same(ci, channels, 3, HEAD_INIT))?], channels })
     }
 
-    /// All levels; differentiable when built for training.
-    pub(crate) fn forward(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.convs.iter().try_fold(levels.to_vec(), |levels, conv| conv.levels_relu(&levels))
+    /// All levels, and `last` behind them; differentiable, for a tower built for training. Each branch is one node of the
+    /// graph per level.
+    ///
+    /// With batch norm it is one node for all levels together: layers shared by levels are normalised by the statistics of
+    /// all of them, as the one folded layer does after training (mmdetection normalises each level by its own and averages
+    /// what it saw).
+    pub(crate) fn forward(&self, levels: &[Tensor], last: &Conv2d) -> Result<Vec<Tensor>> {
+        let last = last.params().ok_or_else(|| Error::internal("a head built for inference in training"))?;
+        if !self.convs.iter().any(ConvModule::is_normed) {
+            let level = |x: &Tensor| {
+                let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, None);
+                last.chain(self.convs.iter().try_fold(Chain::on(x), tower)?)?.run()
+            };
+            return levels.iter().map(level).collect();
+        }
+        let grids = levels.iter().map(|x| x.dims4().map(|(n, h, w, _)| [n, h, w]));
+        let grids = grids.collect::<candle_core::Result<Vec<_>>>()?;
+        let pixels = |grid: &[usize; 3]| grid.iter().product::<usize>();
+        let rows = levels.iter().map(|x| x.flatten_to(2)).collect::<candle_core::Result<Vec<_>>>()?;
+        let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, Some(&grids));
+        let chain = self.convs.iter().try_fold(Chain::on(&Tensor::cat(&rows, 0)?), tower)?;
+        let joined = last.chain_levels(chain, &grids)?.run()?;
+        let mut first = 0;
+        let mut part = |grid: &[usize; 3]| {
+            first += pixels(grid);
+            let rows = joined.narrow(0, first - pixels(grid), pixels(grid))?;
+            Ok(rows.reshape((grid[0], grid[1], grid[2], last.spec.co))?)
+        };
+        grids.iter().map(&mut part).collect()
+    }
+
+    /// The tower alone, for heads whose branches share it; differentiable.
+    pub(crate) fn shared(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
+        let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, None);
+        levels.iter().map(|x| self.convs.iter().try_fold(Chain::on(x), tower)?.run()).collect()
     }
 
     /// Runs on slices; the result is in `a`, `b` is working space, and both may be reused afterwards.

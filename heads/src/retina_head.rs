@@ -101,8 +101,8 @@ impl RetinaHead {
             let levels = Pyramid::from_tensors(levels)?;
             return self.infer_all(&levels);
         };
-        let logits = self.cls_tower.forward(levels)?.iter().map(|x| cls.forward(x)).collect::<Result<_>>()?;
-        let deltas = self.reg_tower.forward(levels)?.iter().map(|x| reg.forward(x)).collect::<Result<_>>()?;
+        let logits = self.cls_tower.forward(levels, cls)?;
+        let deltas = self.reg_tower.forward(levels, reg)?;
         Ok(HeadOutputs { logits, deltas })
     }
 

@@ -45,7 +45,7 @@ impl RpnHead {
         let (Some(cls), Some(reg)) = (self.cls.train(), self.reg.train()) else {
             return self.infer(&Pyramid::from_tensors(levels)?);
         };
-        let shared = self.conv.forward(levels)?;
+        let shared = self.conv.shared(levels)?;
         let logits = shared.iter().map(|x| cls.forward(x)).collect::<Result<_>>()?;
         Ok(HeadOutputs { logits, deltas: shared.iter().map(|x| reg.forward(x)).collect::<Result<_>>()? })
     }

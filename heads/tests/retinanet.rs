@@ -203,3 +203,63 @@ fn parts_that_do_not_fit_are_config_errors() {
     assert_eq!(kind(|c| c.num_classes = 0), Some(ErrorKind::Config));
     assert_eq!(kind(|_| ()), None);
 }
+
+/// The same network with batch norm in neck and head.
+fn normed() -> DetectorConfig {
+    let DetectorConfig::RetinaNet(mut config) = tiny();
+    config.neck.norm = care_heads::NormKind::Batch;
+    config.head.norm = care_heads::NormKind::Batch;
+    DetectorConfig::RetinaNet(config)
+}
+
+#[test]
+fn every_parameter_learns_with_and_without_norms() {
+    for config in [tiny(), normed()] {
+        let store = ParamStore::new(Device::Cpu, 3);
+        let root = store.root(Purpose::TRAIN);
+        let net = config.build(&root).unwrap();
+        let loss = net.losses(&batch(&["a", "b"]), &targets()).unwrap().total().unwrap();
+        let grads = loss.backward().unwrap();
+        for param in store.trainable() {
+            let grad = grads.get(&param.var).unwrap_or_else(|| panic!("{} gets no gradient", param.name));
+            let values = grad.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(values.iter().all(|v| v.is_finite()), "{}", param.name);
+            // a bias right before a batch norm changes nothing; everything else must move
+            assert!(values.iter().any(|v| *v != 0.0), "{} has a gradient of zeros", param.name);
+        }
+    }
+}
+
+#[test]
+fn norms_fold_into_the_same_network() {
+    let store = ParamStore::new(Device::Cpu, 3);
+    let root = store.root(Purpose::TRAIN);
+    let config = normed();
+    let net = config.build(&root).unwrap();
+    for _ in 0..3 {
+        net.losses(&batch(&["a", "b"]), &targets()).unwrap();
+        store.commit_batch_stats(&root.batch_stats().take(), 0.5).unwrap();
+    }
+    let DetectorConfig::RetinaNet(inner) = &config;
+    let outputs = |purpose| {
+        let net = care_heads::retinanet::RetinaNet::new(&store.root(purpose), inner).unwrap();
+        let (_, outputs) = net.forward(&pixels("a")).unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        outputs.logits.iter().chain(&outputs.deltas).flat_map(flat).collect::<Vec<f32>>()
+    };
+    let (train, infer) = (outputs(Purpose::TRAIN_FROZEN), outputs(Purpose::INFER_DIRECT));
+    let most = train.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (a, b) in train.iter().zip(&infer) {
+        assert!((a - b).abs() <= 1e-4 * most, "{a} {b}");
+    }
+}
+
+#[test]
+fn files_from_before_norms_still_read() {
+    let json = serde_json::to_value(tiny()).unwrap();
+    assert!(
+        json["neck"].get("norm").is_none() && json["head"].get("norm").is_none(),
+        "the default is not written"
+    );
+    assert_eq!(serde_json::from_value::<DetectorConfig>(json).unwrap(), tiny());
+}

@@ -143,3 +143,43 @@ fn chains_that_cannot_be_are_refused() {
     assert!(narrower.plus_input().is_err(), "a residual of another width");
     assert!(Chain::on(&x).conv2d(&w, None, 1, (0, 0)).unwrap().conv2d(&w, None, 1, (0, 0)).is_err());
 }
+
+#[test]
+fn a_convolution_over_levels_is_that_of_each_level() {
+    let grids = [[2, 5, 7], [2, 3, 4], [2, 1, 1]];
+    let (w, b) = (var("w", &[WIDE, C, 3, 3]), var("b", &[WIDE]));
+    let levels: Vec<Var> =
+        grids.iter().enumerate().map(|(i, [n, h, w])| var(&format!("l{i}"), &[*n, *h, *w, C])).collect();
+    let rows = |x: &Tensor| x.flatten_to(2).unwrap();
+    let joined: Vec<Tensor> = levels.iter().map(|x| rows(x.as_tensor())).collect();
+    let chain = Chain::on(&Tensor::cat(&joined, 0).unwrap());
+    let chain = chain
+        .conv2d_levels(&grids, w.as_tensor(), Some(b.as_tensor()))
+        .unwrap()
+        .relu()
+        .unwrap()
+        .run()
+        .unwrap();
+    let single: Vec<Tensor> = levels
+        .iter()
+        .map(|x| ops::conv2d(x.as_tensor(), w.as_tensor(), Some(b.as_tensor()), 1, (1, 1)).unwrap())
+        .map(|y| rows(&ops::relu(&y).unwrap()))
+        .collect();
+    let single = Tensor::cat(&single, 0).unwrap();
+    assert_eq!(bits(&chain), bits(&single));
+    let dy = recipe::uniform("chain", "dlevels", chain.dims(), 0.0, 1.0).unwrap();
+    let grads = |y: &Tensor| (y * &dy).unwrap().sum_all().unwrap().backward().unwrap();
+    let (chain, single) = (grads(&chain), grads(&single));
+    for (i, x) in levels.iter().enumerate() {
+        assert_eq!(bits(chain.get(x).unwrap()), bits(single.get(x).unwrap()), "level {i}");
+    }
+    // sums over levels may be added up in another order
+    for v in [&w, &b] {
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (a, b) in values(chain.get(v).unwrap()).iter().zip(values(single.get(v).unwrap())) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+    let narrow = Tensor::zeros((10, C), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(Chain::on(&narrow).conv2d_levels(&grids, w.as_tensor(), None).is_err());
+}

@@ -79,6 +79,11 @@ impl ConvParams {
         chain.conv2d(&self.weight, self.bias.as_ref(), stride, (pad, pad))
     }
 
+    /// The same over the pixels of several grids `[N, H, W]` that follow each other; a "same" convolution of stride 1.
+    pub fn chain_levels(&self, chain: Chain, grids: &[[usize; 3]]) -> Result<Chain> {
+        chain.conv2d_levels(grids, &self.weight, self.bias.as_ref())
+    }
+
     /// Weight and bias in C order; zeros for a missing bias.
     pub fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         let bias = self.bias.as_ref().map_or_else(|| Ok(vec![0.0; self.spec.co]), flat)?;
@@ -192,6 +197,14 @@ impl Conv2d {
         match &self.inner {
             Inner::Train(params) => params.chain(Chain::on(x))?.relu()?.run(),
             Inner::Infer(kernel) => kernel.forward(x, Act::Relu),
+        }
+    }
+
+    /// The parameters of a layer built for `Train`.
+    pub fn params(&self) -> Option<&ConvParams> {
+        match &self.inner {
+            Inner::Train(params) => Some(params),
+            Inner::Infer(_) => None,
         }
     }
 

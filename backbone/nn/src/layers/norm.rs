@@ -102,27 +102,12 @@ impl ConvNorm {
         }
     }
 
-    /// Several maps of the same width (pyramid levels). Batch statistics are those of all maps together, so that the
-    /// running statistics, and the layer folded from them, are of the same distribution.
-    pub fn forward_levels(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
-        let Inner::Train(conv, norm) = &self.inner else {
-            return levels.iter().map(|x| self.forward(x)).collect();
-        };
-        let maps = levels.iter().map(|x| conv.forward(x)).collect::<Result<Vec<_>>>()?;
-        if norm.record.is_none() {
-            return maps.iter().map(|x| norm.forward(x)).collect();
+    /// The parameters of a layer built for `Train`.
+    pub fn params(&self) -> Option<(&ConvParams, &BatchNorm)> {
+        match &self.inner {
+            Inner::Train(conv, norm) => Some((conv, norm)),
+            Inner::Infer(_) => None,
         }
-        let co = conv.spec.co;
-        let rows = |x: &Tensor| x.elem_count() / co.max(1);
-        let flat = maps.iter().map(|x| x.reshape((rows(x), co))).collect::<candle_core::Result<Vec<_>>>()?;
-        let joined = norm.forward(&Tensor::cat(&flat, 0)?)?;
-        let mut first = 0;
-        let mut part = |x: &Tensor| {
-            let count = rows(x);
-            first += count;
-            Ok(joined.narrow(0, first - count, count)?.reshape(x.shape())?)
-        };
-        maps.iter().map(&mut part).collect()
     }
 
     /// With ReLU behind the norm.

@@ -6,7 +6,7 @@
 //!
 //! A custom op takes at most three tensors, so the parameters of all links travel as one flat tensor (they are small).
 
-use super::conv::{Conv, Depthwise};
+use super::conv::{Conv, Depthwise, LevelsConv};
 use super::norm::BatchNorm;
 use super::slice_op::{Backward, Grad, SliceOp, apply};
 use super::{act, norm};
@@ -67,6 +67,15 @@ impl Chain {
     /// As [`ops::conv2d`](super::conv2d).
     pub fn conv2d(self, w: &Tensor, b: Option<&Tensor>, stride: usize, pad: (usize, usize)) -> Result<Self> {
         let op = Conv::new(&self.shape, w, b, stride, pad)?;
+        self.link(op, &[Some(w), b].into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// One "same" convolution over the pixels of several grids `[N, H, W]` that follow each other.
+    ///
+    /// # Shapes
+    /// `[pixels of all grids, ci]` → `[.., co]`, `w [co, ci, k, k]`, `b [co]`.
+    pub fn conv2d_levels(self, grids: &[[usize; 3]], w: &Tensor, b: Option<&Tensor>) -> Result<Self> {
+        let op = LevelsConv::new(&self.shape, grids, w, b)?;
         self.link(op, &[Some(w), b].into_iter().flatten().collect::<Vec<_>>())
     }
 

@@ -167,6 +167,96 @@ impl SliceOp for Conv {
     }
 }
 
+/// One "same" convolution over maps of several sizes whose pixels follow each other: pyramid levels with shared weights.
+pub(super) struct LevelsConv {
+    levels: Vec<ConvGeometry>,
+    out: Vec<usize>,
+}
+
+impl LevelsConv {
+    /// For an input of shape `x`, `[pixels of all grids, ci]`; `grids` are `[N, H, W]`.
+    pub(super) fn new(x: &[usize], grids: &[[usize; 3]], w: &Tensor, b: Option<&Tensor>) -> Result<Self> {
+        let (co, ci, kh, kw) = w.dims4()?;
+        let pixels: usize = grids.iter().map(|grid| grid.iter().product::<usize>()).sum();
+        if x != [pixels, ci] || kh != kw || kh % 2 == 0 {
+            return Err(unfit("conv2d over levels", x, w));
+        }
+        check_bias("conv2d over levels", b, co)?;
+        let pad = (kh / 2, kw / 2);
+        let level =
+            |&[n, h, w]: &[usize; 3]| ConvGeometry { n, h, w, ci, co, kernel: (kh, kw), stride: 1, pad };
+        Ok(Self { levels: grids.iter().map(level).collect(), out: vec![pixels, co] })
+    }
+
+    /// The parts of a buffer of `channels` per pixel that belong to the levels.
+    fn parts<'a>(&self, mut data: &'a [f32], channels: usize) -> Vec<&'a [f32]> {
+        let part = |g: &ConvGeometry| {
+            let (level, rest) = data.split_at(g.n * g.h * g.w * channels);
+            data = rest;
+            level
+        };
+        self.levels.iter().map(part).collect()
+    }
+
+    fn parts_mut<'a>(&self, mut data: &'a mut [f32], channels: usize) -> Vec<&'a mut [f32]> {
+        let part = |g: &ConvGeometry| {
+            let (level, rest) = std::mem::take(&mut data).split_at_mut(g.n * g.h * g.w * channels);
+            data = rest;
+            level
+        };
+        self.levels.iter().map(part).collect()
+    }
+}
+
+impl SliceOp for LevelsConv {
+    fn name(&self) -> &'static str {
+        "conv2d over levels"
+    }
+
+    fn out_shape(&self) -> Vec<usize> {
+        self.out.clone()
+    }
+
+    fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
+        let Some(g) = self.levels.first() else { return };
+        let grid = |g: &ConvGeometry, channels| [g.n, g.h, g.w, channels];
+        let xs = self.parts(inputs[0], g.ci);
+        let xs: Vec<Map<'_>> =
+            self.levels.iter().zip(xs).map(|(g, x)| Map::dense(x, grid(g, g.ci))).collect();
+        let ys = self.parts_mut(out, g.co);
+        let levels = self.levels.iter().zip(ys);
+        let mut ys: Vec<MapMut<'_>> = levels.map(|(g, y)| MapMut::dense(y, grid(g, g.co))).collect();
+        let (pad_h, pad_w) = g.pad;
+        let (kh, kw) = g.kernel;
+        let shape = ConvShape { co: g.co, ci: g.ci, kh, kw, stride: 1, pad_h, pad_w };
+        let packed = PackedConv::pack(inputs[1], shape, inputs.get(2).copied());
+        care_kernels::conv::conv2d(&xs, &packed, Act::None, &mut ys);
+    }
+
+    fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
+        let (w, co) = (at.inputs[1], self.out[1]);
+        let ci = self.levels.first().map_or(0, |g| g.ci);
+        let dys = self.parts(at.grad, co);
+        let dx = at.filled(0, |dx| {
+            for ((g, dy), dx) in self.levels.iter().zip(&dys).zip(self.parts_mut(dx, ci)) {
+                backward::conv_data_grad(w, dy, g, dx);
+            }
+        });
+        let dw = at.made(1, || {
+            let mut sum = vec![0.0; w.len()];
+            for ((g, dy), x) in self.levels.iter().zip(&dys).zip(self.parts(at.inputs[0], ci)) {
+                backward::add_to(&backward::conv_weight_grad(x, dy, g), &mut sum);
+            }
+            sum
+        });
+        with_bias_grad(at, dx, dw)
+    }
+
+    fn needs_output(&self) -> bool {
+        false
+    }
+}
+
 /// Adds the bias gradient when there is a bias.
 fn with_bias_grad(at: &Backward<'_>, dx: Grad, dw: Grad) -> Vec<Grad> {
     let mut grads = vec![dx, dw];

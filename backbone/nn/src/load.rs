@@ -225,7 +225,7 @@ fn prefix_hint(missing: &[String], unexpected: &[String]) -> Option<String> {
 }
 
 /// Names shown per list; a wrong file has thousands.
-const MAX_SHOWN: usize = 8;
+const MAX_SHOWN: usize = 3;
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -246,7 +246,7 @@ impl fmt::Display for LoadReport {
             .collect();
         list(f, "wrong shape or type", &misfits)?;
         match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(f, "\n  {hint}"),
             None => Ok(()),
         }
     }
@@ -266,7 +266,7 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result
         return Ok(());
     }
     let shown = &names[..names.len().min(MAX_SHOWN)];
-    write!(f, "; {what} ({}): {}", names.len(), shown.join(", "))?;
+    write!(f, "\n  {what} ({}): {}", names.len(), shown.join(", "))?;
     if shown.len() < names.len() { write!(f, " and {} more", names.len() - shown.len()) } else { Ok(()) }
 }
 

@@ -60,14 +60,18 @@ pub(crate) fn found_boxes(
     funnel: &mut Funnel,
 ) -> Result<Cells<Found<BoxXywh>>> {
     let by_box = areas_are_of_boxes(dt);
-    found(dt, selection, funnel, |_, r| {
+    let boxes = |k: &Key| dt[k.record as usize].bbox;
+    let cells = found(dt, selection, funnel, |_, r| {
         if by_box {
             let bbox = r.bbox.ok_or_else(|| Error::input("bbox: missing, although results[0] has one"))?;
             return Ok((bbox, bbox.area()));
         }
         let mask = r.segmentation.as_ref().ok_or_else(|| Error::input("bbox: missing"))?;
         Ok((r.bbox.unwrap_or_else(|| mask.bbox()), mask.area().into()))
-    })
+    })?;
+    let negative = |b: &BoxXywh| b.w < 0.0 || b.h < 0.0;
+    funnel.detections.negative_size = cells.keys.iter().filter_map(boxes).filter(negative).count();
+    Ok(cells)
 }
 
 pub(crate) fn found_masks<'a>(
@@ -199,8 +203,7 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
     let mut keys = Vec::with_capacity(dt.len());
     for (record, r) in dt.iter().enumerate() {
         if selection.known_images.get(r.image_id.0).is_none() {
-            let id = r.image_id;
-            return Err(Error::input(format!("results[{record}].image_id: {id} is not in the ground truth")));
+            return Err(unknown_image(dt, record, selection));
         }
         if !r.score.is_finite() {
             return Err(Error::input(format!("results[{record}].score: {} is not a finite number", r.score)));
@@ -214,6 +217,17 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
         }
     }
     Ok(keys)
+}
+
+/// Names the first record and says how many there are like it: one is a slip, all of them are another split.
+fn unknown_image(dt: &[ResultRecord], first: usize, selection: &Selection) -> Error {
+    let unknown = |r: &&ResultRecord| selection.known_images.get(r.image_id.0).is_none();
+    let (count, id) = (dt.iter().filter(unknown).count(), dt[first].image_id);
+    let hint = if 2 * count > dt.len() { ": are they of another split?" } else { "" };
+    Error::input(format!(
+        "results[{first}].image_id: {id} is not in the ground truth ({count} of {} results{hint})",
+        dt.len()
+    ))
 }
 
 fn selected(image: i64, category: i64, record: usize, selection: &Selection) -> Option<Key> {
@@ -276,8 +290,10 @@ impl ImageSizes {
         if rle.size() == size {
             return Ok(());
         }
+        let swapped = (rle.height, rle.width) == (size.width, size.height);
+        let hint = if swapped { "; they are swapped" } else { "" };
         Err(Error::input(format!(
-            "segmentation: mask of {}x{} (height x width) in a picture of {}x{}",
+            "segmentation: the mask's size is [{}, {}], its picture's is [{}, {}] (COCO's order is [height, width]{hint})",
             rle.height, rle.width, size.height, size.width
         )))
     }

@@ -25,6 +25,23 @@ pub struct ImageFunnel {
     pub without_objects: usize,
     /// Of those evaluated: without a detection of an evaluated category.
     pub without_detections: usize,
+    /// Of those evaluated: could not be looked at, which counts as finding nothing. Only who ran the detector knows;
+    /// see [`Funnel::with_failed`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed: usize,
+}
+
+impl Funnel {
+    /// Tells pictures that could not be looked at from those in which nothing was found.
+    pub fn with_failed(mut self, failed: usize) -> Self {
+        self.images.failed = failed;
+        self.images.without_detections = self.images.without_detections.saturating_sub(failed);
+        self
+    }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Objects: `in_ground_truth = evaluated + unknown_image + unknown_category + not_selected`.
@@ -65,4 +82,7 @@ pub struct DetectionFunnel {
     pub beyond_max_dets: usize,
     /// Used.
     pub used: usize,
+    /// Of those used, as boxes: a width or height below 0, which overlaps nothing.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub negative_size: usize,
 }

@@ -100,8 +100,14 @@ impl Params {
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(Error::config("evaluation parameters: expected a JSON object"));
         }
-        let params: Params = serde_json::from_slice(bytes)
-            .map_err(|e| Error::config(format!("evaluation parameters: {e}")))?;
+        let params: Params = serde_json::from_slice(bytes).map_err(|e| {
+            let text = e.to_string().replace("expected usize", "expected a whole number of 0 or more");
+            Error::config(format!(
+                "evaluation parameters: {}{}",
+                text.replace("expected f64", "expected a number"),
+                did_you_mean(&text)
+            ))
+        })?;
         let params = Params { iou_type, ..params };
         params.validate()?;
         Ok(params)
@@ -136,6 +142,29 @@ impl Params {
         sorted.sort_unstable();
         sorted
     }
+}
+
+/// The parameter that an unknown field of serde's message is probably meant to be: letter case, an underscore, or an
+/// `s` too few or too many are the usual slips.
+fn did_you_mean(message: &str) -> String {
+    const NAMES: [&str; 8] =
+        ["iouThrs", "recThrs", "maxDets", "areaRng", "areaRngLbl", "catIds", "imgIds", "useCats"];
+    let bare = |name: &str| {
+        let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
+        letters.to_ascii_lowercase().trim_end_matches('s').to_string()
+    };
+    let other_words = [
+        ("categoryid", "catIds"),
+        ("imageid", "imgIds"),
+        ("iouthreshold", "iouThrs"),
+        ("maxdetection", "maxDets"),
+    ];
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let near = unknown.map(bare).and_then(|u| {
+        let same = NAMES.into_iter().find(|n| bare(n) == u);
+        same.or_else(|| other_words.into_iter().find(|w| w.0 == u).map(|w| w.1))
+    });
+    near.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }
 
 impl Default for Params {

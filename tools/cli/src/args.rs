@@ -361,6 +361,9 @@ pub struct Demo {
     /// Folder to write the data set into, new or empty
     #[arg(long, value_name = "DIR")]
     pub write: PathBuf,
+    /// Write into a folder that has something in it
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// A finite number from 0 to 1.

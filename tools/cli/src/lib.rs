@@ -65,8 +65,9 @@ fn run(cli: Cli, console: Console) -> Result<Exit, Failure> {
     match cli.command {
         Some(command) => commands::run(command, console),
         None => {
-            let help = Cli::command().render_help().to_string();
-            Err(Failure::usage(format!("which command?\n\n{help}")))
+            let names: Vec<String> =
+                Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+            Err(Failure::usage(format!("which command? One of {}; see care-det --help", names.join(", "))))
         }
     }
 }

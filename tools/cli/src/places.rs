@@ -73,8 +73,11 @@ impl OutDir {
         let whole = absolute(path);
         for folder in read.iter().filter(|p| p.is_dir()) {
             if whole.starts_with(absolute(folder)) {
+                let outside = absolute(folder).parent().map(|p| p.join("care-out"));
+                let outside = outside.map_or(String::new(), |p| format!(", such as --out {}", p.display()));
                 return Err(Failure::usage(format!(
-                    "--out {shown}: lies inside {}, and nothing is written into a folder that is read; name another with --out",
+                    "--out {shown}: lies inside {}, and nothing is written into a folder that is read; name another \
+                     folder{outside}",
                     folder.display()
                 )));
             }
@@ -99,6 +102,30 @@ impl OutDir {
         &self.0
     }
 
+    /// Removes what an earlier run said that it wrote here ([`Self::remember`]): with `--overwrite`, results of other
+    /// pictures must not stay beside those of this run. Nothing else is touched.
+    pub fn clear(&self) -> Result<(), Failure> {
+        let Ok(bytes) = fs::read(self.0.join(WRITTEN)) else { return Ok(()) };
+        let files = serde_json::from_slice::<Written>(&bytes).map(|w| w.files).unwrap_or_default();
+        let inside = |f: &PathBuf| f.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        for path in files.iter().filter(|f| inside(f)).map(|f| self.0.join(f)).filter(|p| p.is_file()) {
+            fs::remove_file(&path)
+                .map_err(|e| Failure::runtime(format!("{}: could not be removed: {e}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Writes down which files, by their place in the folder, this run has written.
+    pub fn remember(&self, files: impl Iterator<Item = impl AsRef<Path>>) -> Result<(), Failure> {
+        let written = Written { files: files.map(|f| f.as_ref().to_path_buf()).collect() };
+        let path = self.make("")?.join(WRITTEN);
+        let failed = |e: &dyn std::fmt::Display| {
+            Failure::runtime(format!("{}: could not be written: {e}", path.display()))
+        };
+        let json = serde_json::to_vec(&written).map_err(|e| failed(&e))?;
+        fs::write(&path, json).map_err(|e| failed(&e))
+    }
+
     /// Makes the folder (and one inside it, if `inside` is not empty) and returns its path.
     pub fn make(&self, inside: &str) -> Result<PathBuf, Failure> {
         let path = if inside.is_empty() { self.0.clone() } else { self.0.join(inside) };
@@ -106,6 +133,14 @@ impl OutDir {
             .map_err(|e| Failure::runtime(format!("{}: could not be made: {e}", path.display())))?;
         Ok(path)
     }
+}
+
+/// The list of files that a run has written, in its folder.
+const WRITTEN: &str = ".care-det.json";
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Written {
+    files: Vec<PathBuf>,
 }
 
 /// The real path, links resolved as far as the path exists.

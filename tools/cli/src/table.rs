@@ -93,10 +93,11 @@ fn funnel_text(funnel: &Funnel) -> String {
     };
     line(
         "images",
-        images.evaluated,
+        images.evaluated - images.failed,
         images.in_ground_truth,
         &[
             (images.not_selected, "not selected"),
+            (images.failed, "failed, scored as finding nothing"),
             (images.without_objects, "without objects"),
             (images.without_detections, "without detections"),
         ],
@@ -124,6 +125,7 @@ fn funnel_text(funnel: &Funnel) -> String {
             (found.not_selected, "not selected"),
             (found.unknown_category, "of an unknown category"),
             (found.beyond_max_dets, "beyond maxDets"),
+            (found.negative_size, "with a negative width or height, which overlap nothing"),
         ],
     );
     text

@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::grads::Gradients;
 use crate::measure::{Cost, Phases, measure};
+use crate::memory;
 use crate::optim::{BackboneRate, DecayRule, Optimizer, OptimizerConfig, param_groups};
 use crate::weights::recipe_overrides;
 use candle_core::{Device, Tensor, Var};
@@ -27,8 +28,6 @@ const CLASSES: usize = 1000;
 const FEATURES: &str = "_features";
 /// Objects per picture in a training step: the mean of COCO.
 const OBJECTS: usize = 7;
-/// Most input pixels of a pass: activations take about a kilobyte each, so this is some 64 GB, beyond any sensible run.
-const MAX_PIXELS: usize = 1 << 26;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -60,13 +59,7 @@ pub fn models() -> Vec<String> {
 /// # Errors
 /// `Config` for an unknown model or a size that it cannot take, `Unsupported` to train a feature extractor alone.
 pub fn run(request: &Request) -> Result<Cost> {
-    let pixels = request.height.saturating_mul(request.width).saturating_mul(request.batch);
-    if pixels > MAX_PIXELS {
-        let size = format!("{}x{}, batch {}", request.height, request.width, request.batch);
-        return Err(Error::config(format!(
-            "{size}: {pixels} pixels a pass, at most {MAX_PIXELS} are measured"
-        )));
-    }
+    memory::check_pass(request.width as u64, request.height as u64, request.batch as u64)?;
     if DetectorConfig::preset_names().any(|n| n == request.model) {
         let config = DetectorConfig::preset(&request.model)?;
         return if request.train { train_detector(request, config) } else { detect(request, config) };

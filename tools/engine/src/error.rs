@@ -55,6 +55,14 @@ impl Error {
         self.message = format!("{what}: {}", self.message);
         self
     }
+
+    /// Puts a line with what would probably help behind the message.
+    pub fn with_hint(mut self, hint: Option<String>) -> Self {
+        if let Some(hint) = hint {
+            self.message = format!("{}\n  {hint}", self.message);
+        }
+        self
+    }
 }
 
 impl Display for Error {

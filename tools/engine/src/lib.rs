@@ -18,6 +18,7 @@ pub mod grads;
 pub mod inspect;
 pub mod machine;
 pub mod measure;
+pub mod memory;
 pub mod optim;
 pub mod predict;
 pub mod run_dir;

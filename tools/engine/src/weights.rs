@@ -8,7 +8,7 @@ use crate::predict::Predictor;
 use care_data::{Preprocess, Scale};
 use care_heads::registry::DetectorConfig;
 use care_nn::checkpoint::{Checkpoint, Select, StoredTensor};
-use care_nn::load::{LoadOptions, load_strict, to_checkpoint};
+use care_nn::load::{LoadOptions, check, load_strict, to_checkpoint};
 use care_nn::recipe::{self, Override};
 use care_nn::{Conv3x3, ParamStore, Purpose};
 use care_types::LabelMap;
@@ -213,13 +213,7 @@ impl Weights {
     pub fn open(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path, &Select::Auto)?;
         let shown = path.display();
-        let spec: Spec = read_json(&checkpoint, SPEC_KEY, path)?.ok_or_else(|| {
-            Error::weights(format!(
-                "{shown}: holds {} tensors but does not say which detector they are for; a classification checkpoint \
-                 goes under a new detector with `care-det weights init --backbone {shown} --out W.safetensors`",
-                checkpoint.tensors.len()
-            ))
-        })?;
+        let spec: Spec = read_json(&checkpoint, SPEC_KEY, path)?.ok_or_else(|| no_spec(&checkpoint, path))?;
         if spec.classes.len() != spec.detector.num_classes() {
             let (names, classes) = (spec.classes.len(), spec.detector.num_classes());
             return Err(Error::weights(format!("{shown}: {names} class names for {classes} classes")));
@@ -290,6 +284,13 @@ pub fn recipe_overrides() -> Vec<Override> {
 fn load_backbone(store: &ParamStore, detector: &DetectorConfig, path: &Path) -> Result<()> {
     let config = detector.backbone();
     let mut checkpoint = Checkpoint::read(path, &Select::Auto)?;
+    if checkpoint.metadata.contains_key(SPEC_KEY) || of_a_detector(&checkpoint) {
+        return Err(Error::weights(format!(
+            "{}: holds a whole detector, where a classification checkpoint of the backbone alone is expected; \
+             a detector is trained further with `care-det train --weights`",
+            path.display()
+        )));
+    }
     for (ours, theirs) in config.checkpoint_aliases() {
         let renamed = |t: &StoredTensor| {
             let mut copy = t.clone();
@@ -299,13 +300,55 @@ fn load_backbone(store: &ParamStore, detector: &DetectorConfig, path: &Path) -> 
         let copies: Vec<StoredTensor> = checkpoint.tensors.iter().filter_map(renamed).collect();
         checkpoint.tensors.extend(copies);
     }
+    let options = backbone_options(detector);
+    load_strict(store, &checkpoint, &options)
+        .map_err(|e| Error::from(e).with_hint(other_models(detector, &checkpoint)))?;
+    Ok(())
+}
+
+/// What of a classification checkpoint goes where.
+fn backbone_options(detector: &DetectorConfig) -> LoadOptions {
+    let config = detector.backbone();
     let unused = config.unused_checkpoint_prefixes();
     let unused: Vec<&str> = unused.iter().map(String::as_str).collect();
     let fresh: Vec<String> = config.fresh_prefixes().iter().map(|p| format!("backbone.{p}")).collect();
     let fresh: Vec<&str> = fresh.iter().map(String::as_str).collect();
-    let options = LoadOptions::under_ignoring("backbone.", &unused).allowing_missing(&fresh);
-    load_strict(store, &checkpoint, &options)?;
-    Ok(())
+    LoadOptions::under_ignoring("backbone.", &unused).allowing_missing(&fresh)
+}
+
+/// The built-in detectors under which the checkpoint would fit.
+fn other_models(detector: &DetectorConfig, checkpoint: &Checkpoint) -> Option<String> {
+    let fits = |name: &&str| {
+        let other = DetectorConfig::preset(name).ok().filter(|d| d.backbone() != detector.backbone());
+        other.is_some_and(|other| {
+            let store = declared(&other, ParamStore::blank(candle_core::Device::Cpu));
+            store.is_ok_and(|store| check(&store, checkpoint, &backbone_options(&other)).fits())
+        })
+    };
+    let names: Vec<&str> = DetectorConfig::preset_names().filter(fits).collect();
+    (!names.is_empty()).then(|| format!("it fits --model {}", names.join(" or ")))
+}
+
+/// The names of a detector of mmdetection, or of this project: a backbone beside other parts.
+fn of_a_detector(checkpoint: &Checkpoint) -> bool {
+    let has = |prefix: &str| checkpoint.tensors.iter().any(|t| t.name.starts_with(prefix));
+    has("backbone.") && (has("neck.") || has("bbox_head.") || has("rpn_head.") || has("roi_head."))
+}
+
+/// What can be done with a file that does not say what it is.
+fn no_spec(checkpoint: &Checkpoint, path: &Path) -> Error {
+    let (shown, count) = (path.display(), checkpoint.tensors.len());
+    let why = format!("{shown}: holds {count} tensors but not the `{SPEC_KEY}` that says how they are run");
+    Error::weights(match of_a_detector(checkpoint) {
+        true => format!(
+            "{why}; they are named as a detector's of mmdetection or another program, whose architecture, classes and \
+             preprocessing cannot be told from tensors, so care-det runs only detectors that it wrote itself"
+        ),
+        false => format!(
+            "{why}; if it is a classification checkpoint of CARE, put it under a new detector with \
+             `care-det weights init --backbone {shown} --out W.safetensors` and train that"
+        ),
+    })
 }
 
 /// A JSON entry of the metadata; `None` when it is not there.

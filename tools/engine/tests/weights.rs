@@ -60,7 +60,31 @@ fn a_checkpoint_of_another_size_is_refused() {
     let labels = LabelMap::from_names(&["cat"], 1);
     let error = Weights::init(MODEL, labels, &start(Some(&path))).expect_err("S1 is not S0");
     assert_eq!(error.kind(), ErrorKind::Weights);
-    assert!(error.to_string().contains("s1.safetensors"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("s1.safetensors") && text.contains("--model retinanet_care_s1"), "{text}");
+    assert!(text.len() < 1000 && text.lines().all(|line| line.len() < 300), "{text}");
+}
+
+#[test]
+fn a_detector_is_no_backbone_and_a_foreign_one_is_told_apart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("detector.safetensors");
+    let labels = LabelMap::from_names(&["cat"], 1);
+    let detector = Weights::init(MODEL, labels.clone(), &start(None)).expect("weights");
+    detector.save(&path).expect("a file");
+    let foreign = dir.path().join("foreign.safetensors");
+    let bare = to_checkpoint(&detector.store, BTreeMap::new()).expect("a checkpoint");
+    bare.write_safetensors(&foreign).expect("a file");
+    for file in [&path, &foreign] {
+        let error = Weights::init(MODEL, labels.clone(), &start(Some(file))).expect_err("a detector");
+        assert_eq!(error.kind(), ErrorKind::Weights);
+        assert!(error.to_string().contains("a whole detector"), "{error}");
+    }
+    let error = Weights::open(&foreign).expect_err("says nothing about itself");
+    assert!(
+        error.to_string().contains("mmdetection") && !error.to_string().contains("--backbone"),
+        "{error}"
+    );
 }
 
 #[test]

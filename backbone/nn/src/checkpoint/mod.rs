@@ -109,6 +109,11 @@ impl Checkpoint {
     }
 }
 
+/// What a file that ends early, or does not read as it says it does, needs.
+fn damaged(why: impl std::fmt::Display) -> Error {
+    Error::weights(format!("the file is damaged or cut off; copy or download it again ({why})"))
+}
+
 fn read_any(mut reader: impl Read + Seek, select: &Select) -> Result<Contents> {
     let io = |e: std::io::Error| Error::weights(e);
     let size = reader.seek(std::io::SeekFrom::End(0)).map_err(io)?;
@@ -142,10 +147,12 @@ fn what_it_is_not(head: &[u8], size: u64) -> String {
         "it is a tar archive: unpack it first"
     } else if head.starts_with(&[0x1f, 0x8b]) {
         "it is compressed with gzip: unpack it first"
+    } else if head.get(8) == Some(&b'{') {
+        "the file is damaged or cut off; copy or download it again (it ends inside of the header of a safetensors file)"
     } else if head.starts_with(&[0x80]) {
         "it is a plain pickle without PyTorch's header"
     } else {
-        "its first bytes are of no known format (truncated or damaged?)"
+        "its first bytes are of no known format, or it is damaged or cut off"
     };
     format!("{guess}; {known}")
 }

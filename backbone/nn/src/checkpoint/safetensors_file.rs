@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 
 use super::dtype::Dtype;
 use super::tensor::Blob;
-use super::{Contents, Select, StoredTensor};
+use super::{Contents, Select, StoredTensor, damaged};
 use crate::error::{Error, Result};
 
 /// The format's own limit.
@@ -30,8 +30,8 @@ pub(super) fn read(bytes: Vec<u8>, select: &Select) -> Result<Contents> {
     if let Select::Ema | Select::Key(_) = select {
         return Err(Error::weights("a safetensors file has no keys to choose from"));
     }
-    let damaged = |e| Error::weights(format!("the safetensors file is damaged: {e}"));
-    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| damaged(format_args!("its header: {e}")))?;
     let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
     infos.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
     let buffer = Arc::new(bytes);
@@ -42,7 +42,7 @@ pub(super) fn read(bytes: Vec<u8>, select: &Select) -> Result<Contents> {
         })?;
         let (start, end) = info.data_offsets;
         let data = Blob::slice(&buffer, 8 + header + start, end - start)
-            .ok_or_else(|| Error::weights(format!("{name}: its data is not in the file")))?;
+            .ok_or_else(|| damaged(format_args!("the data of {name} is not in it")))?;
         tensors.push(StoredTensor { name, dtype, shape: info.shape.clone(), data });
     }
     if *select == Select::Auto {

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::{Dataset, Error, Example, Result};
 use scene::Scene;
-pub use write::write;
+pub use write::{write, write_over};
 
 /// Every picture follows from this and its number.
 const SEED: u64 = 20_240_613;

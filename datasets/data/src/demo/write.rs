@@ -18,6 +18,14 @@ pub fn write(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::config(format!("{}: is not empty; name a new folder", folder.display())));
     }
+    write_over(folder, progress)
+}
+
+/// As [`write`], into a folder that may hold something; files of the same names are replaced.
+///
+/// # Errors
+/// `Internal` when it cannot be written.
+pub fn write_over(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
     DemoSplit::ALL.into_iter().try_for_each(|split| {
         let set = DemoDataset::new(split);
         write_first(&set, set.len(), folder, progress)

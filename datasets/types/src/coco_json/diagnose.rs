@@ -109,9 +109,26 @@ fn field<T: DeserializeOwned + Fields>(text: &str) -> Option<(String, String)> {
 /// serde_json's message without its position, which would be relative to the record.
 fn reason(e: &serde_json::Error) -> String {
     let text = e.to_string();
-    match text.rfind(" at line ") {
-        Some(at) => text[..at].to_string(),
-        None => text,
+    let text = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
+    let got = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    match got.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some(("map", expected)) => format!("expected {}, got an object", plain(expected)),
+        Some(("sequence", expected)) => format!("expected {}, got a list", plain(expected)),
+        Some((got, expected)) => format!("expected {}, got {got}", plain(expected)),
+        None => text.to_string(),
+    }
+}
+
+/// Rust's names of types in plain words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "f64" | "f32" => "a number",
+        "u64" | "u32" | "u8" | "usize" => "a whole number of 0 or more",
+        "i64" | "i32" => "a whole number",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        e if e.starts_with("struct ") || e.starts_with("enum ") => "an object",
+        e => e,
     }
 }
 

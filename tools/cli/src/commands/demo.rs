@@ -27,12 +27,13 @@ struct Split {
 /// # Errors
 /// Exit 2 when the folder holds something already.
 pub fn run(args: Demo, console: Console) -> Result<Exit, Failure> {
+    require_empty(&args)?;
     let splits: Vec<Split> = DemoSplit::ALL
         .iter()
         .map(|&split| Split { name: split.name(), images: DemoDataset::new(split).len() })
         .collect();
     let progress = Mutex::new(Progress::start(console, "pictures", splits.iter().map(|s| s.images).sum()));
-    let written = demo::write(&args.write, &|| lock(&progress).tick());
+    let written = demo::write_over(&args.write, &|| lock(&progress).tick());
     progress.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish();
     written?;
     let classes = DemoDataset::new(DemoSplit::Val).labels().names().into_iter().map(str::to_owned).collect();
@@ -43,6 +44,21 @@ pub fn run(args: Demo, console: Console) -> Result<Exit, Failure> {
     console.say("synthetic pictures in COCO format; this is not COCO");
     console.json(&Written { folder, splits, classes })?;
     Ok(Exit::Ok)
+}
+
+/// Before the first line of progress.
+fn require_empty(args: &Demo) -> Result<(), Failure> {
+    let (path, shown) = (&args.write, args.write.display());
+    if path.exists() && !path.is_dir() {
+        return Err(Failure::usage(format!("--write {shown}: is a file, expected a folder")));
+    }
+    let filled = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    match filled && !args.overwrite {
+        true => Err(Failure::usage(format!(
+            "--write {shown}: the folder is not empty; name a new one, or add --overwrite"
+        ))),
+        false => Ok(()),
+    }
 }
 
 fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {

@@ -1,12 +1,13 @@
 //! `eval coco`: score two JSON files, or hand over to `eval_data` to detect first.
 
 use crate::args::{EvalCoco, IouKind};
+use crate::commands::lined_up::{require_common_categories, require_objects};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::places::require_file;
 use crate::table::metrics_text;
 use care_map::{CocoMetrics, IouType, Params};
-use care_types::coco_json;
+use care_types::coco_json::{self, Dataset, ResultRecord};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::path::Path;
@@ -30,12 +31,27 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     let found = coco_json::read_results(dt)?;
     let mut scores = Scores::default();
     for params in params {
-        let metrics = care_map::evaluate(&truth, &found, &params);
-        scores
-            .metrics
-            .push(metrics.map_err(|e| e.context(format!("{} against {}", dt.display(), gt.display())))?);
+        scores.metrics.push(score(&truth, &found, &params).map_err(|e| match e.exit {
+            Exit::Usage => in_params(e, args),
+            _ => e.context(format!("{} against {}", dt.display(), gt.display())),
+        })?);
     }
     report(&scores, args, console)
+}
+
+/// Names the file where a mistake in the parameters came from it.
+pub(super) fn in_params(e: Failure, args: &EvalCoco) -> Failure {
+    match (&args.params, e.exit) {
+        (Some(path), Exit::Usage) => e.context(format!("--params {}", path.display())),
+        _ => e,
+    }
+}
+
+fn score(truth: &Dataset, found: &[ResultRecord], params: &Params) -> Result<CocoMetrics, Failure> {
+    let metrics = care_map::evaluate(truth, found, params)?;
+    require_objects(&metrics, truth, params)?;
+    require_common_categories(&metrics, truth, found)?;
+    Ok(metrics)
 }
 
 /// One set of parameters per `--iou-type`, from `--params` or COCO's own.

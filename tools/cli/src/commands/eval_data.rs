@@ -4,6 +4,7 @@ use crate::args::{EvalCoco, IouKind};
 use crate::commands::detector;
 use crate::commands::eval::{FailedLine, Scores, read_params, report};
 use crate::commands::infer::{list_failures, write_json};
+use crate::commands::lined_up::require_objects;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
@@ -13,7 +14,7 @@ use care_engine::evaluate::{Detected, EvalData, detect_all};
 use care_engine::weights::Weights;
 use care_engine::{RunOptions, classes};
 use care_map::Params;
-use care_types::{ImageId, coco_json};
+use care_types::coco_json;
 use std::path::Path;
 
 /// Runs the command.
@@ -24,22 +25,43 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     let (Some(folder), Some(weights)) = (&args.data, &args.detector.weights) else {
         return Err(Failure::usage("--data needs --weights"));
     };
+    if folder.is_file() {
+        return Err(a_file(folder));
+    }
     let params = read_params(args)?;
     let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(folder))?;
     let weights = detector::open(weights, &args.detector.run, None)?;
     refuse_masks(args, &weights)?;
     let data = EvalData::open(folder, args.split.as_deref())?;
     classes::in_network_order(&weights.spec.classes, data.labels())?;
+    let of_params = |e: Failure| super::eval::in_params(e, args);
     let wanted = params.first().and_then(|p| p.img_ids.as_deref());
-    let positions = data.select(wanted, args.limit.map(|n| n as usize))?;
+    let positions = data.select(wanted, args.limit.map(|n| n as usize));
+    let positions = positions.map_err(|e| of_params(e.into()))?;
     introduce(&data, positions.len(), console);
+    refuse_nothing(&params, &data, &positions).map_err(of_params)?;
+    detector::require_memory(&weights, &args.detector.run, positions.len())?;
+    out.clear()?;
     let folder = out.make("")?; // before the work: a folder that cannot be made must not cost its results
     let found = detect(args, weights, &data, &positions, console)?;
     coco_json::write_results(&folder.join("results.bbox.json"), &found.boxes)?;
     let interrupted = found.done.len() < positions.len();
     let scores = score(params, &data, &found, interrupted)?;
     write_json(&folder.join("metrics.json"), &scores)?;
+    out.remember(["results.bbox.json", "metrics.json"].iter().map(Path::new))?;
     finish(scores, args, &folder, console, interrupted)
+}
+
+/// What somebody who names an annotation file probably wants.
+fn a_file(path: &Path) -> Failure {
+    let shown = path.display();
+    let parent = path.parent().filter(|p| p.file_name().is_some_and(|n| n == "annotations"));
+    let folder = parent.unwrap_or(path).parent().map(|p| if p == Path::new("") { Path::new(".") } else { p });
+    let folder = folder.map_or(String::new(), |p| format!(", such as --data {}", p.display()));
+    Failure::usage(format!(
+        "--data {shown}: is a file, expected the folder of a data set, with its pictures{folder}; to score a results \
+         file against it, use --gt {shown} --dt RESULTS"
+    ))
 }
 
 fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
@@ -50,6 +72,23 @@ fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Ground truth that cannot be scored, or holds nothing to find, is refused before hours of detecting, not after.
+fn refuse_nothing(params: &[Params], data: &EvalData, positions: &[usize]) -> Result<(), Failure> {
+    for params in params {
+        let params = of_pictures(params.clone(), data, positions);
+        let metrics = care_map::evaluate(data.ground_truth(), &[], &params)?;
+        require_objects(&metrics, data.ground_truth(), &params).map_err(|e| e.context(data.name()))?;
+    }
+    Ok(())
+}
+
+/// The parameters for these pictures; COCO's own when they are all.
+fn of_pictures(mut params: Params, data: &EvalData, positions: &[usize]) -> Params {
+    let all = positions.len() == data.ground_truth().images.len();
+    params.img_ids = (!all).then(|| positions.iter().map(|&p| data.image(p).0).collect());
+    params
 }
 
 /// What will be looked at, and what the reader found odd.
@@ -103,11 +142,11 @@ fn score(
     if found.done.is_empty() {
         return Ok(scores);
     }
-    let all = found.done.len() == data.ground_truth().images.len();
-    let ids: Vec<ImageId> = found.done.iter().map(|&p| data.image(p).0).collect();
-    for mut params in params {
-        params.img_ids = if all { None } else { Some(ids.clone()) };
-        scores.metrics.push(care_map::evaluate(data.ground_truth(), &found.boxes, &params)?);
+    for params in params {
+        let params = of_pictures(params, data, &found.done);
+        let mut metrics = care_map::evaluate(data.ground_truth(), &found.boxes, &params)?;
+        metrics.funnel = metrics.funnel.with_failed(found.failed.len());
+        scores.metrics.push(metrics);
     }
     Ok(scores)
 }

@@ -45,7 +45,8 @@ struct DetectionLine {
     category_id: CategoryId,
     name: String,
     bbox: BoxXywh,
-    score: f32,
+    /// With the digits of the results file.
+    score: f64,
 }
 
 #[derive(Serialize)]
@@ -62,7 +63,9 @@ pub fn run(args: Infer, console: Console) -> Result<Exit, Failure> {
     let pictures = find_pictures(&args.paths)?;
     let out = out_dir(&args)?;
     let weights = detector::open(&args.weights, &args.run, Some(DEFAULT_CONF))?;
+    detector::require_memory(&weights, &args.run, pictures.len())?;
     if let Some(out) = &out {
+        out.clear()?;
         out.make("")?; // before the work: a folder that cannot be made must not cost its results
     }
     let predictor = detector::build(weights)?;
@@ -70,6 +73,9 @@ pub fn run(args: Infer, console: Console) -> Result<Exit, Failure> {
     let interrupted = work.detect(&predictor, console)?;
     if work.saves(Save::Coco) {
         work.write_coco()?;
+    }
+    if let Some(out) = &work.out {
+        out.remember(work.written.iter())?;
     }
     let exit = work.exit(interrupted);
     work.report(interrupted, console)?;
@@ -97,6 +103,8 @@ struct Work<'a> {
     failed: BTreeMap<usize, String>,
     timings: BTreeMap<&'static str, f64>,
     overlay_names: BTreeSet<PathBuf>,
+    /// Files in the folder for results, by their place in it.
+    written: Vec<PathBuf>,
 }
 
 impl<'a> Work<'a> {
@@ -110,6 +118,7 @@ impl<'a> Work<'a> {
             failed: BTreeMap::new(),
             timings: BTreeMap::new(),
             overlay_names: BTreeSet::new(),
+            written: Vec::new(),
         }
     }
 
@@ -154,7 +163,8 @@ impl<'a> Work<'a> {
     fn keep(&mut self, index: usize, mut prediction: Prediction) -> Result<(), Failure> {
         if let (Some(picture), Some(out)) = (prediction.picture.take(), &self.out) {
             let name = overlay_name(&self.pictures[index].relative, &mut self.overlay_names);
-            let path = out.make("overlays")?.join(name);
+            let path = out.make("overlays")?.join(&name);
+            self.written.push(Path::new("overlays").join(name));
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent)
                     .map_err(|e| Failure::runtime(format!("{}: {e}", parent.display())))?;
@@ -169,9 +179,10 @@ impl<'a> Work<'a> {
     }
 
     /// Results under ids, and the list of pictures that the ids stand for.
-    fn write_coco(&self) -> Result<(), Failure> {
+    fn write_coco(&mut self) -> Result<(), Failure> {
         let Some(out) = &self.out else { return Ok(()) };
         let folder = out.make("")?;
+        self.written.extend(["results.bbox.json", "images.json"].map(PathBuf::from));
         let id = |index: usize| ImageId(index as i64 + 1);
         let mut records: Vec<ResultRecord> = Vec::new();
         let mut listed = Dataset::default();
@@ -219,7 +230,7 @@ impl<'a> Work<'a> {
         let line = |d: &care_types::Detection| {
             let label = self.labels.get(d.class)?;
             let (category_id, name) = (label.id, label.name.clone());
-            Some(DetectionLine { category_id, name, bbox: xywh_from_xyxy(d.bbox), score: d.score })
+            Some(DetectionLine { category_id, name, bbox: xywh_from_xyxy(d.bbox), score: d.score.into() })
         };
         prediction.detections.iter().filter_map(line).collect()
     }

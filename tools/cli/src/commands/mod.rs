@@ -6,6 +6,7 @@ mod detector;
 pub mod eval;
 mod eval_data;
 pub mod infer;
+mod lined_up;
 pub mod train;
 pub mod weights;
 

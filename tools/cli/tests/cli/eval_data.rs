@@ -145,7 +145,43 @@ fn pictures_that_are_missing_or_corrupt_are_listed_at_the_end() {
     let json = ran.json();
     assert_eq!(json["failed"].as_array().map(Vec::len), Some(2), "{json}");
     assert_eq!(json["iou_type"]["bbox"]["funnel"]["images"]["evaluated"], 4, "they count as not found");
+    assert_eq!(json["iou_type"]["bbox"]["funnel"]["images"]["failed"], 2);
     ran.says(&["2 of 4 pictures failed", "001.png", "002.png"]);
+    let text =
+        room.det("eval coco --data d --weights w.safetensors --imgsz 96 --out again").exits(1).stdout();
+    assert!(text.contains("images     2 of 4 used (2 failed, scored as finding nothing"), "{text}");
+}
+
+#[test]
+fn ground_truth_without_objects_is_refused_before_detecting() {
+    let room = room(2);
+    let path = room.path("d/annotations/instances_val.json");
+    let mut truth: Value = serde_json::from_slice(&std::fs::read(&path).expect("truth")).expect("JSON");
+    truth["annotations"] = serde_json::json!([]);
+    room.file("d/annotations/instances_val.json", truth.to_string());
+    let ran = room.det("eval coco --data d --weights w.safetensors --imgsz 96").exits(3);
+    ran.says(&["instances_val.json", "no objects to score against", "2 pictures", "0 annotations"]);
+    assert!(!room.path("care-out").exists(), "nothing is written");
+}
+
+#[test]
+fn a_file_where_a_folder_is_meant_is_told_what_to_do() {
+    let room = room(1);
+    let ran = room.det("eval coco --data d/annotations/instances_val.json --weights w.safetensors").exits(2);
+    ran.says(&["is a file", "--gt d/annotations/instances_val.json", "--data d"]);
+}
+
+#[test]
+fn a_batch_beyond_any_memory_is_refused_at_once() {
+    let room = room(1);
+    for command in ["eval coco --data d", "infer d/val"] {
+        room.det(&format!("{command} --weights w.safetensors --imgsz 16384"))
+            .exits(2)
+            .says(&["--imgsz", "GB"]);
+        assert!(!room.path("care-out").exists(), "nothing is written");
+    }
+    // One picture never makes a batch of a thousand.
+    room.det("infer d/val --weights w.safetensors --imgsz 96 --batch 1024 --save none").exits(0);
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn a_mask_of_the_wrong_size_is_refused() {
     room.file("dt.json", mask);
     eval(&room, "--iou-type segm").exits(0);
     room.file("dt.json", mask.replace("[80,100]", "[100,80]"));
-    eval(&room, "--iou-type segm").exits(3).says(&["dt.json", "80"]);
+    eval(&room, "--iou-type segm").exits(3).says(&["dt.json", "[100, 80]", "[height, width]", "swapped"]);
     room.file("dt.json", mask.replace("7880", "7000"));
     eval(&room, "--iou-type segm").exits(3).says(&["dt.json"]);
 }
@@ -249,4 +249,74 @@ fn golden_evaluations_hold_through_the_command_line() {
         checked += 1;
     }
     assert_eq!(checked, 4);
+}
+
+#[test]
+fn nothing_to_score_is_an_error_that_says_what_was_found() {
+    let annotations = GT.find("\"annotations\":[").expect("annotations") + 15;
+    let end = GT.find("],\n\"categories\"").expect("their end");
+    let none = format!("{}{}", &GT[..annotations], &GT[end..]);
+    let of_another_category = DT.replace("\"category_id\":1", "\"category_id\":0").replace(":3,", ":91,");
+    let crowds = GT.replace("\"iscrowd\":0", "\"iscrowd\":1");
+    let table: [(&str, &str, &str, &[&str]); 5] = [
+        (&none, DT, "{}", &["gt.json", "no objects", "2 pictures", "0 annotations"]),
+        (
+            &GT.replace("\"image_id\":", "\"image_id\":9"),
+            DT,
+            "{}",
+            &["3 are of a picture", "1 person, 3 car"],
+        ),
+        (&crowds, DT, "{}", &["3 are crowds"]),
+        (GT, DT, r#"{"catIds":[3],"imgIds":[2]}"#, &["not selected", "imgIds", "catIds"]),
+        (GT, &of_another_category, "{}", &["dt.json", "1 person, 3 car", "results: 0, 91", "category_id"]),
+    ];
+    for (gt, dt, params, texts) in table {
+        let room = room();
+        room.file("gt.json", gt);
+        room.file("dt.json", dt);
+        room.file("p.json", params);
+        let ran = eval(&room, "--params p.json").exits(3).says(texts);
+        assert_eq!(ran.stdout(), "", "no figures over nothing");
+    }
+    // Detections of one category that is chosen and never found: an AP of 0, not an error.
+    let room = room();
+    room.file("p.json", r#"{"catIds":[3]}"#);
+    room.file("dt.json", DT.replace("\"category_id\":3", "\"category_id\":1"));
+    assert_eq!(eval(&room, "--params p.json --json").exits(0).json()["iou_type"]["bbox"]["AP"], json!(0.0));
+}
+
+#[test]
+fn messages_speak_of_the_file_and_not_of_rust() {
+    let table = [
+        (
+            DT.replace("\"score\":0.8", "\"score\":\"high\""),
+            "results[1].score: expected a number, got string",
+        ),
+        (DT.replace("[52,12,40,40]", "[52,12,40,\"a\"]"), "results[1].bbox: expected a number"),
+        (DT.replace("\"image_id\":2", "\"image_id\":2.5"), "results[2].image_id: 2.5 is not a whole number"),
+        (DT.replace("\"image_id\":", "\"image_id\":7"), "(3 of 3 results: are they of another split?)"),
+    ];
+    for (dt, text) in table {
+        let room = room();
+        room.file("dt.json", dt);
+        eval(&room, "").exits(3).says(&["dt.json", text]);
+    }
+    let room = room();
+    for (params, text) in [
+        (r#"{"maxdets":[1]}"#, "did you mean `maxDets`?"),
+        (r#"{"iou_thrs":[0.5]}"#, "did you mean `iouThrs`?"),
+        (r#"{"category_ids":[1]}"#, "did you mean `catIds`?"),
+        (r#"{"catIds":[7]}"#, "--params p.json: evaluation parameters: catIds has 7"),
+    ] {
+        room.file("p.json", params);
+        eval(&room, "--params p.json").exits(2).says(&["p.json", text]);
+    }
+}
+
+#[test]
+fn boxes_of_negative_size_are_counted() {
+    let room = room();
+    room.file("dt.json", DT.replace("[52,12,40,40]", "[52,12,-40,40]"));
+    let ran = eval(&room, "").exits(0);
+    assert!(ran.stdout().contains("1 with a negative width or height"), "{}", ran.stdout());
 }

@@ -60,6 +60,9 @@ fn usage_errors_end_with_two() {
 
 #[test]
 fn a_failure_under_json_is_one_line_of_json_too() {
+    let json = Room::new().det("--json").exits(2).json();
+    let message = json["error"]["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("command") && message.len() < 200, "{message}");
     for args in ["eval coco --gt a.json --dt b.json --json", "infer --json", "bench --model x --json"] {
         let json = Room::new().det(args).exits(2).json();
         assert_eq!((&json["error"]["code"], &json["error"]["kind"]), (&2.into(), &"usage".into()), "{json}");

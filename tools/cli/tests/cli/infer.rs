@@ -86,6 +86,51 @@ fn two_pictures_of_one_name_keep_their_overlays_apart() {
     assert_eq!(std::fs::read_dir(room.path("care-out/overlays")).expect("overlays").count(), 2);
 }
 
+#[test]
+fn overwriting_leaves_no_overlay_of_an_earlier_run() {
+    let room = room();
+    room.pictures("a", 3);
+    room.pictures("b", 1);
+    let infer = "--weights w.safetensors --imgsz 96 -q --overwrite";
+    room.det(&format!("infer a {infer}")).exits(0);
+    room.file("care-out/overlays/mine.jpg", "the user's own");
+    room.det(&format!("infer b {infer} --save overlay")).exits(0);
+    let mut names: Vec<String> = std::fs::read_dir(room.path("care-out/overlays"))
+        .expect("overlays")
+        .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["000.jpg", "mine.jpg"], "what others wrote stays");
+    assert!(!room.path("care-out/results.bbox.json").exists(), "results of other pictures");
+    // A list that was tampered with never reaches outside of the folder.
+    room.file("mine.txt", "mine");
+    room.file("care-out/.care-det.json", r#"{"files":["../mine.txt","/etc/hostname","overlays"]}"#);
+    room.det(&format!("infer b {infer}")).exits(0);
+    assert!(room.path("mine.txt").is_file());
+}
+
+#[test]
+fn the_folder_one_stands_in_needs_another_place_for_results() {
+    let room = room();
+    room.pictures("in", 1);
+    let ran = room.det("infer . --weights w.safetensors").exits(2);
+    ran.says(&["--out care-out", "such as --out"]);
+}
+
+#[test]
+fn scores_have_the_same_digits_everywhere() {
+    let room = room();
+    room.pictures("in", 1);
+    let json = room.det("infer in --weights w.safetensors --imgsz 160 --json").exits(0).json();
+    let printed: Vec<&Value> =
+        json["images"][0]["detections"].as_array().expect("detections").iter().map(|d| &d["score"]).collect();
+    let text = std::fs::read(room.path("care-out/results.bbox.json")).expect("results");
+    let records: Vec<Value> = serde_json::from_slice(&text).expect("JSON");
+    let written: Vec<&Value> = records.iter().map(|r| &r["score"]).collect();
+    assert!(!printed.is_empty());
+    assert_eq!(printed, written);
+}
+
 /// Every odd file is decoded or listed as its manifest says; no panic, no hang.
 #[test]
 fn odd_pictures_behave_as_their_manifest_says() {

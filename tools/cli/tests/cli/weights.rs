@@ -60,6 +60,33 @@ fn bad_models_and_files_are_named() {
 }
 
 #[test]
+fn a_file_that_was_cut_off_says_so() {
+    let room = Room::new();
+    room.weights();
+    let whole = std::fs::read(room.path("w.safetensors")).expect("weights");
+    for kept in [500, whole.len() / 2, whole.len() - 1] {
+        room.file("cut.safetensors", &whole[..kept]);
+        for command in ["weights inspect cut.safetensors", "eval coco --data demo --weights cut.safetensors"]
+        {
+            room.det(command)
+                .exits(5)
+                .says(&["cut.safetensors", "damaged or cut off; copy or download it again"]);
+        }
+    }
+    let Some(golden) = golden() else { return };
+    let mut seen = 0;
+    for entry in std::fs::read_dir(golden.join("pth")).expect("pth") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a file");
+        if bytes.starts_with(b"PK") {
+            room.file("cut.pth", &bytes[..bytes.len() / 2]);
+            room.det("weights inspect cut.pth").exits(5).says(&["cut.pth", "damaged or cut off"]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn pytorch_checkpoints_convert_with_names_and_values_unchanged() {
     let Some(golden) = golden() else { return };
     let room = Room::new();

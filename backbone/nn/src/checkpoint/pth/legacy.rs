@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Storages;
 use super::materialise::Budget;
 use super::pickle::{Node, Pickle, Storage, StorageType};
+use crate::checkpoint::damaged;
 use crate::error::{Error, Result};
 
 /// `0x1950a86a20f9469cfc6c` as protocol 2 pickles it.
@@ -85,9 +86,8 @@ fn read_storages(mut bytes: &[u8], object: &Pickle, keys: &Pickle) -> Result<Leg
         let item = kind.and_then(item_size).ok_or_else(|| {
             Error::weights("a storage of unknown element type, so nothing behind it can be found")
         })?;
-        let (data, rest) = split_storage(bytes, item).ok_or_else(|| {
-            Error::weights(format!("the file ends inside of storage `{key}` (truncated file?)"))
-        })?;
+        let (data, rest) = split_storage(bytes, item)
+            .ok_or_else(|| damaged(format_args!("it ends inside of storage `{key}`")))?;
         loaded.insert(key, Arc::new(data.to_vec()));
         bytes = rest;
     }
@@ -119,6 +119,6 @@ fn item_size(kind: &StorageType) -> Option<usize> {
 impl Storages for LegacyStorages {
     fn read(&mut self, storage: &Storage, _: &mut Budget) -> Result<Arc<Vec<u8>>> {
         let bytes = self.loaded.get(&storage.key).cloned();
-        bytes.ok_or_else(|| Error::weights(format!("storage `{}` is not in the file", storage.key)))
+        bytes.ok_or_else(|| damaged(format_args!("storage `{}` is not in it", storage.key)))
     }
 }

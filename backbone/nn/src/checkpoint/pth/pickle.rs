@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::rebuild;
+use crate::checkpoint::damaged;
 use crate::checkpoint::dtype::Dtype;
 use crate::error::{Error, Result};
 
@@ -530,9 +531,9 @@ impl<'a> Machine<'a> {
 
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let rest = &self.data[self.pos..];
-        let taken = rest.get(..n).ok_or_else(|| {
-            Error::weights(format!("the data ends here, {n} more bytes were announced (truncated file?)"))
-        })?;
+        let taken = rest
+            .get(..n)
+            .ok_or_else(|| damaged(format_args!("it ends where {n} more bytes were announced")))?;
         self.pos += n;
         Ok(taken)
     }

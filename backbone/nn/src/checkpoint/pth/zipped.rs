@@ -9,6 +9,7 @@ use zip::ZipArchive;
 use super::Storages;
 use super::materialise::Budget;
 use super::pickle::{Pickle, Storage};
+use crate::checkpoint::damaged;
 use crate::error::{Error, Result};
 
 pub(super) struct Archive<R> {
@@ -24,7 +25,7 @@ pub(super) struct Archive<R> {
 impl<R: Read + Seek> Archive<R> {
     pub(super) fn open(reader: R, size: u64) -> Result<Self> {
         let zip = ZipArchive::new(reader)
-            .map_err(|e| Error::weights(format!("the zip archive cannot be read (truncated file?): {e}")))?;
+            .map_err(|e| damaged(format_args!("the end of its zip archive is not there: {e}")))?;
         let pickles =
             zip.file_names().filter_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_string()));
         // the one nearest to the top, so that a file called data.pkl deeper inside does no harm
@@ -48,7 +49,7 @@ impl<R: Read + Seek> Archive<R> {
     /// The bytes of a member; its CRC is checked by the reader.
     fn member(&mut self, name: &str) -> Result<Vec<u8>> {
         let name = format!("{}{name}", self.root);
-        let read = |e: &dyn std::fmt::Display| Error::weights(format!("member `{name}` cannot be read: {e}"));
+        let read = |e: &dyn std::fmt::Display| damaged(format_args!("member `{name}`: {e}"));
         let mut entry = self.zip.by_name(&name).map_err(|e| read(&e))?;
         let announced = entry.size();
         if announced > self.size {

@@ -7,6 +7,9 @@ use care_heads::{DetectorConfig, ErrorKind, ImageInfo, Images};
 use care_nn::{ParamStore, Purpose, Role, recipe};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection, Size};
 
+#[path = "retinanet/norm.rs"]
+mod norm;
+
 const CLASSES: usize = 3;
 
 fn tiny() -> DetectorConfig {

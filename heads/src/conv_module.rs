@@ -1,8 +1,8 @@
 //! A convolution with an optional batch norm: mmdetection's `ConvModule`, the brick of necks and heads.
 
 use candle_core::Tensor;
-use care_nn::layers::{Conv2d, ConvKernel, ConvNorm, ConvParams, ConvSpec};
-use care_nn::ops::Chain;
+use care_nn::layers::{Conv2d, ConvKernel, ConvNorm, ConvSpec};
+use care_nn::ops::{Node, Tape};
 use care_nn::params::Builder;
 use care_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -55,21 +55,24 @@ impl ConvModule {
         }
     }
 
-    /// Convolution, norm and ReLU as the next links of a chain. With `grids` (`[N, H, W]` of every level) the chain runs over
-    /// the pixels of all levels, one after the other.
-    pub(crate) fn chain_relu(&self, chain: Chain, grids: Option<&[[usize; 3]]>) -> Result<Chain> {
-        let conv_of = |conv: &ConvParams| match grids {
-            Some(grids) => conv.chain_levels(chain, grids),
-            None => conv.chain(chain),
-        };
-        let built_to_infer = || Error::internal("a convolution built for inference is not a link of a chain");
-        match self {
-            Self::Plain(conv) => conv_of(conv.params().ok_or_else(built_to_infer)?)?.relu(),
+    /// Convolution, norm and ReLU as steps of a tape. With `grids` (`[N, H, W]` of every level) over the pixels of all levels,
+    /// one after the other.
+    pub(crate) fn on_tape(&self, tape: &mut Tape, x: Node, grids: Option<&[[usize; 3]]>) -> Result<Node> {
+        let built_to_infer = || Error::internal("a convolution built for inference is not a step of a tape");
+        let (conv, norm) = match self {
+            Self::Plain(conv) => (conv.params().ok_or_else(built_to_infer)?, None),
             Self::Normed(both) => {
-                let (conv, norm) = both.params().ok_or_else(built_to_infer)?;
-                norm.chain(conv_of(conv)?)?.relu()
+                both.params().map(|(conv, norm)| (conv, Some(norm))).ok_or_else(built_to_infer)?
             }
+        };
+        let mut y = match grids {
+            Some(grids) => conv.levels_on_tape(tape, x, grids)?,
+            None => conv.on_tape(tape, x)?,
+        };
+        if let Some(norm) = norm {
+            y = norm.on_tape(tape, y)?;
         }
+        tape.relu(y)
     }
 
     /// Whether a batch norm follows.

@@ -10,7 +10,7 @@ use crate::select::ChannelRange;
 use candle_core::Tensor;
 use care_kernels::epilogue::Act;
 use care_nn::layers::{Conv2d, ConvKernel, ConvParams, ConvSpec};
-use care_nn::ops::Chain;
+use care_nn::ops::{Node, Tape};
 use care_nn::params::Builder;
 use care_nn::{Error, Init, Purpose, Result};
 
@@ -57,8 +57,10 @@ impl Tower {
         let last = last.params().ok_or_else(|| Error::internal("a head built for inference in training"))?;
         if !self.convs.iter().any(ConvModule::is_normed) {
             let level = |x: &Tensor| {
-                let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, None);
-                last.chain(self.convs.iter().try_fold(Chain::on(x), tower)?)?.run()
+                let (mut tape, x) = Tape::on(x);
+                let y = self.on_tape(&mut tape, x, None)?;
+                let y = last.on_tape(&mut tape, y)?;
+                tape.run(y)
             };
             return levels.iter().map(level).collect();
         }
@@ -66,9 +68,10 @@ impl Tower {
         let grids = grids.collect::<candle_core::Result<Vec<_>>>()?;
         let pixels = |grid: &[usize; 3]| grid.iter().product::<usize>();
         let rows = levels.iter().map(|x| x.flatten_to(2)).collect::<candle_core::Result<Vec<_>>>()?;
-        let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, Some(&grids));
-        let chain = self.convs.iter().try_fold(Chain::on(&Tensor::cat(&rows, 0)?), tower)?;
-        let joined = last.chain_levels(chain, &grids)?.run()?;
+        let (mut tape, x) = Tape::on(&Tensor::cat(&rows, 0)?);
+        let y = self.on_tape(&mut tape, x, Some(&grids))?;
+        let y = last.levels_on_tape(&mut tape, y, &grids)?;
+        let joined = tape.run(y)?;
         let mut first = 0;
         let mut part = |grid: &[usize; 3]| {
             first += pixels(grid);
@@ -78,10 +81,18 @@ impl Tower {
         grids.iter().map(&mut part).collect()
     }
 
+    fn on_tape(&self, tape: &mut Tape, x: Node, grids: Option<&[[usize; 3]]>) -> Result<Node> {
+        self.convs.iter().try_fold(x, |x, conv| conv.on_tape(tape, x, grids))
+    }
+
     /// The tower alone, for heads whose branches share it; differentiable.
     pub(crate) fn shared(&self, levels: &[Tensor]) -> Result<Vec<Tensor>> {
-        let tower = |chain, conv: &ConvModule| conv.chain_relu(chain, None);
-        levels.iter().map(|x| self.convs.iter().try_fold(Chain::on(x), tower)?.run()).collect()
+        let level = |x: &Tensor| {
+            let (mut tape, x) = Tape::on(x);
+            let y = self.on_tape(&mut tape, x, None)?;
+            tape.run(y)
+        };
+        levels.iter().map(level).collect()
     }
 
     /// Runs on slices; the result is in `a`, `b` is working space, and both may be reused afterwards.

@@ -22,6 +22,7 @@ use care_nn::layers::{
     Affine, BatchNorm, ConvNorm, ConvParams, ConvSpec, DepthwiseParams, LayerNorm, Linear, NormConv, view,
 };
 
+use care_nn::ops::{Node, Tape};
 use care_nn::{Builder, Error, Init, Purpose, Result, ops};
 use serde::{Deserialize, Serialize};
 
@@ -419,12 +420,13 @@ impl Block {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
             BlockInner::Train { token_mixer, inter_layer, gamma } => {
-                let (memory, mixed) = token_mixer.forward(x)?;
-                let y = inter_layer.forward(&memory, &mixed)?;
-                match gamma {
-                    Some(gamma) => ops::scale_add(x, &y, gamma),
-                    None => Ok(y),
+                let (mut tape, x) = Tape::on(x);
+                let (memory, mixed) = token_mixer.on_tape(&mut tape, x)?;
+                let mut y = inter_layer.on_tape(&mut tape, memory, mixed)?;
+                if let Some(gamma) = gamma {
+                    y = tape.scale_add(x, y, gamma)?;
                 }
+                tape.run(y)
             }
             BlockInner::Infer(block) => {
                 let (n, h, w, _) = x.dims4()?;
@@ -521,10 +523,11 @@ impl TokenMixer {
         let (n, h, w, c) = x.dims4()?;
         let (g, m) = (self.g, c - 3 * self.g);
         match &self.inner {
-            MixerInner::Train { global, local_3x3, local_7x7 } => {
-                let [memory, a, b, c] = split(x, [m, g, g, g])?;
-                let mixed = [&global.forward(&a)?, &local_3x3.forward(&b)?, &local_7x7.forward(&c)?];
-                Ok((memory, ops::cat_channels(&mixed)?))
+            MixerInner::Train { .. } => {
+                let memory = ops::narrow_channels(x, 0, m)?;
+                let (mut tape, x) = Tape::on(x);
+                let (_, mixed) = self.on_tape(&mut tape, x)?;
+                Ok((memory, tape.run(mixed)?))
             }
             MixerInner::Infer(mixer) => {
                 let memory = ops::narrow_channels(x, 0, m)?;
@@ -532,18 +535,32 @@ impl TokenMixer {
             }
         }
     }
-}
 
-fn split(x: &Tensor, widths: [usize; 4]) -> Result<[Tensor; 4]> {
-    let parts = ops::split_channels(x, &widths)?;
-    parts.try_into().map_err(|_| Error::internal("a split into four gives four parts"))
+    /// The memory and the mixed channels of `x`, for a mixer built for `Train`.
+    fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<(Node, Node)> {
+        let MixerInner::Train { global, local_3x3, local_7x7 } = &self.inner else {
+            return Err(Error::internal("a token mixer built for inference is not a step of a tape"));
+        };
+        let (g, m) = (self.g, tape.shape(x).last().map_or(0, |c| c - 3 * self.g));
+        let memory = tape.narrow_channels(x, 0, m)?;
+        let groups = [0, 1, 2].map(|i| tape.narrow_channels(x, m + i * g, g));
+        let [a, b, c] = groups;
+        let mixed = [global.on_tape(tape, a?)?, local_3x3.on_tape(tape, b?)?, local_7x7.on_tape(tape, c?)?];
+        Ok((memory, tape.cat_channels(&mixed)?))
+    }
 }
 
 impl Global {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
         match self {
-            Self::Attention { qk, head_dim } => ops::linear_attention(&qk.forward(x)?, x, *head_dim),
-            Self::Cross { vertical, horizontal } => ops::add(&vertical.forward(x)?, &horizontal.forward(x)?),
+            Self::Attention { qk, head_dim } => {
+                let queries_keys = qk.on_tape(tape, x)?;
+                tape.linear_attention(queries_keys, x, *head_dim)
+            }
+            Self::Cross { vertical, horizontal } => {
+                let (a, b) = (vertical.on_tape(tape, x)?, horizontal.on_tape(tape, x)?);
+                tape.add(a, b)
+            }
         }
     }
 }
@@ -562,8 +579,15 @@ impl InterLayer {
 
     /// Memory `[N, H, W, M]` and mixed channels `[N, H, W, 3g]` to `[N, H, W, M + 3g]` (last block: the expanded width).
     pub fn forward(&self, memory: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let mixed = self.inter1.forward(mixed)?;
-        self.inter2.forward(&ops::cat_channels(&[memory, &mixed])?)
+        let (mut tape, [memory, mixed]) = Tape::on_two(memory, mixed);
+        let y = self.on_tape(&mut tape, memory, mixed)?;
+        tape.run(y)
+    }
+
+    fn on_tape(&self, tape: &mut Tape, memory: Node, mixed: Node) -> Result<Node> {
+        let mixed = self.inter1.on_tape(tape, mixed)?;
+        let x = tape.cat_channels(&[memory, mixed])?;
+        self.inter2.on_tape(tape, x)
     }
 }
 
@@ -588,12 +612,17 @@ impl Interaction {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.fc1.chain(self.norm.chain(ops::Chain::on(x))?)?.gelu()?;
-        let y = self.conv.chain(y)?;
+    fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
+        let y = self.norm.on_tape(tape, x)?;
+        let y = self.fc1.on_tape(tape, y)?;
+        let y = tape.gelu(y)?;
+        let y = self.conv.on_tape(tape, y)?;
         match &self.fc2 {
-            Some(fc2) => fc2.chain(y)?.plus_input()?.run(),
-            None => y.run(),
+            Some(fc2) => {
+                let y = fc2.on_tape(tape, y)?;
+                tape.add(y, x)
+            }
+            None => Ok(y),
         }
     }
 

@@ -70,6 +70,22 @@ pub fn add_to_rows(bias: &[f32], rows: &mut [f32]) {
     });
 }
 
+/// Adds rows of `len` values, (values, len), to columns of the rows of `to`, (values, row length, first column).
+pub fn add_columns(from: (&[f32], usize), to: (&mut [f32], usize, usize)) {
+    let ((from, len), (to, to_c, to_at)) = (from, to);
+    assert!(len > 0 && to_at + len <= to_c, "columns outside of their rows");
+    assert!(
+        from.len().is_multiple_of(len) && from.len() / len * to_c == to.len(),
+        "different numbers of rows"
+    );
+    let step = rows_per_chunk(to_c);
+    to.par_chunks_mut(step * to_c).zip(from.par_chunks(step * len)).for_each(|(to, from)| {
+        for (to, from) in to.chunks_exact_mut(to_c).zip(from.chunks_exact(len)) {
+            to[to_at..to_at + len].iter_mut().zip(from).for_each(|(t, f)| *t += f);
+        }
+    });
+}
+
 /// Copies `len` columns of the rows of `from` into the rows of `to`; both are (values, row length, first column).
 pub fn copy_columns(from: (&[f32], usize, usize), to: (&mut [f32], usize, usize), len: usize) {
     let ((from, from_c, from_at), (to, to_c, to_at)) = (from, to);

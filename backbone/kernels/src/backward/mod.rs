@@ -24,7 +24,7 @@ mod resample;
 mod softmax;
 
 pub use attention::linear_attention_grad;
-pub use columns::{add_to_rows, column_dots, column_sums, copy_columns};
+pub use columns::{add_columns, add_to_rows, column_dots, column_sums, copy_columns};
 pub use conv::{ConvGeometry, conv_data_grad, conv_weight_grad};
 pub use depthwise::{depthwise_data_grad, depthwise_weight_grad};
 pub use elementwise::{add, add_to, elu_grad, relu_grad, scale_add, scale_channels, sigmoid_grad};

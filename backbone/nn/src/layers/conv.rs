@@ -1,7 +1,7 @@
 //! Convolutions: dense and depthwise.
 
 use super::{Affine, view};
-use crate::ops::{self, Chain};
+use crate::ops::{self, Node, Tape};
 use crate::{Builder, Init};
 use crate::{Conv3x3, Error, Purpose, Result};
 use candle_core::Tensor;
@@ -73,15 +73,15 @@ impl ConvParams {
         ops::conv2d(x, &self.weight, self.bias.as_ref(), stride, (pad, pad))
     }
 
-    /// The convolution as the next link of a chain.
-    pub fn chain(&self, chain: Chain) -> Result<Chain> {
+    /// The convolution as a step of a tape.
+    pub fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
         let ConvSpec { stride, pad, .. } = self.spec;
-        chain.conv2d(&self.weight, self.bias.as_ref(), stride, (pad, pad))
+        tape.conv2d(x, (&self.weight, self.bias.as_ref()), stride, (pad, pad))
     }
 
     /// The same over the pixels of several grids `[N, H, W]` that follow each other; a "same" convolution of stride 1.
-    pub fn chain_levels(&self, chain: Chain, grids: &[[usize; 3]]) -> Result<Chain> {
-        chain.conv2d_levels(grids, &self.weight, self.bias.as_ref())
+    pub fn levels_on_tape(&self, tape: &mut Tape, x: Node, grids: &[[usize; 3]]) -> Result<Node> {
+        tape.conv2d_levels(x, grids, (&self.weight, self.bias.as_ref()))
     }
 
     /// Weight and bias in C order; zeros for a missing bias.
@@ -195,7 +195,12 @@ impl Conv2d {
     /// The convolution and ReLU, fused for `Infer`.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(params) => params.chain(Chain::on(x))?.relu()?.run(),
+            Inner::Train(params) => {
+                let (mut tape, x) = Tape::on(x);
+                let y = params.on_tape(&mut tape, x)?;
+                let y = tape.relu(y)?;
+                tape.run(y)
+            }
             Inner::Infer(kernel) => kernel.forward(x, Act::Relu),
         }
     }
@@ -236,9 +241,9 @@ impl DepthwiseParams {
         ops::depthwise_conv2d(x, &self.weight, Some(&self.bias))
     }
 
-    /// The convolution as the next link of a chain.
-    pub fn chain(&self, chain: Chain) -> Result<Chain> {
-        chain.depthwise_conv2d(&self.weight, Some(&self.bias))
+    /// The convolution as a step of a tape.
+    pub fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
+        tape.depthwise_conv2d(x, (&self.weight, Some(&self.bias)))
     }
 
     /// Weight and bias in C order.

@@ -2,7 +2,7 @@
 
 use super::conv::Fold;
 use super::{Affine, ConvKernel, ConvParams, ConvSpec};
-use crate::ops::{self, Chain};
+use crate::ops::{self, Node, Tape};
 use crate::{BatchStats, Builder, Init};
 use crate::{Error, NormMode, Purpose, Result};
 use candle_core::Tensor;
@@ -51,13 +51,12 @@ impl BatchNorm {
         }
     }
 
-    /// The norm as the next link of a chain.
-    pub fn chain(&self, chain: Chain) -> Result<Chain> {
+    /// The norm as a step of a tape.
+    pub fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
+        let affine = (&self.weight, &self.bias);
         match &self.record {
-            Some((stats, name)) => {
-                chain.batch_norm_train(&self.weight, &self.bias, EPS, (stats, name.as_str()))
-            }
-            None => chain.batch_norm_frozen(&self.weight, &self.bias, (&self.mean, &self.var), EPS),
+            Some((stats, name)) => tape.batch_norm_train(x, affine, EPS, (stats, name.as_str())),
+            None => tape.batch_norm_frozen(x, affine, (&self.mean, &self.var), EPS),
         }
     }
 
@@ -97,7 +96,12 @@ impl ConvNorm {
     /// `[N, H, W, ci]` to `[N, H', W', co]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => norm.chain(conv.chain(Chain::on(x))?)?.run(),
+            Inner::Train(conv, norm) => {
+                let (mut tape, x) = Tape::on(x);
+                let y = conv.on_tape(&mut tape, x)?;
+                let y = norm.on_tape(&mut tape, y)?;
+                tape.run(y)
+            }
             Inner::Infer(kernel) => kernel.forward(x, Act::None),
         }
     }
@@ -113,7 +117,13 @@ impl ConvNorm {
     /// With ReLU behind the norm.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => norm.chain(conv.chain(Chain::on(x))?)?.relu()?.run(),
+            Inner::Train(conv, norm) => {
+                let (mut tape, x) = Tape::on(x);
+                let y = conv.on_tape(&mut tape, x)?;
+                let y = norm.on_tape(&mut tape, y)?;
+                let y = tape.relu(y)?;
+                tape.run(y)
+            }
             Inner::Infer(kernel) => kernel.forward(x, Act::Relu),
         }
     }
@@ -148,7 +158,12 @@ impl NormConv {
     /// `[N, H, W, ci]` to `[N, H', W', co]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => conv.chain(norm.chain(Chain::on(x))?)?.run(),
+            Inner::Train(conv, norm) => {
+                let (mut tape, x) = Tape::on(x);
+                let y = norm.on_tape(&mut tape, x)?;
+                let y = conv.on_tape(&mut tape, y)?;
+                tape.run(y)
+            }
             Inner::Infer(kernel) => kernel.forward(x, Act::None),
         }
     }

@@ -11,20 +11,26 @@ use care_kernels::map::{Map, MapMut};
 /// # Shapes
 /// `qk [N, H, W, 2g]` (queries, then keys), `v [N, H, W, g]` → `[N, H, W, g]`; heads are runs of `head_dim` channels.
 pub fn linear_attention(qk: &Tensor, v: &Tensor, head_dim: usize) -> Result<Tensor> {
-    let (n, h, w, g) = v.dims4()?;
-    if qk.dims() != [n, h, w, 2 * g] || head_dim == 0 || !g.is_multiple_of(head_dim) {
-        return Err(Error::internal(format!(
-            "linear_attention: q and k of {:?} with v of {:?} and heads of {head_dim}",
-            qk.dims(),
-            v.dims()
-        )));
-    }
-    apply(Attention { dims: [n, h, w, g], head_dim }, &[qk, v])
+    apply(Attention::new(qk.dims(), v.dims(), head_dim)?, &[qk, v])
 }
 
-struct Attention {
+pub(super) struct Attention {
     dims: [usize; 4],
     head_dim: usize,
+}
+
+impl Attention {
+    /// For inputs of these shapes.
+    pub(super) fn new(qk: &[usize], v: &[usize], head_dim: usize) -> Result<Self> {
+        match *v {
+            [n, h, w, g] if *qk == [n, h, w, 2 * g] && head_dim > 0 && g.is_multiple_of(head_dim) => {
+                Ok(Self { dims: [n, h, w, g], head_dim })
+            }
+            _ => Err(Error::internal(format!(
+                "linear_attention: q and k of {qk:?} with v of {v:?} and heads of {head_dim}"
+            ))),
+        }
+    }
 }
 
 impl SliceOp for Attention {

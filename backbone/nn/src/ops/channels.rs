@@ -18,7 +18,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Shapes
 /// `x [.., C]`, `scale [C]` → `[.., C]`.
 pub fn scale_channels(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    one_per_channel("scale_channels", x, scale)?;
+    one_per_channel("scale_channels", x.dims(), scale)?;
     apply(Scale { shape: x.dims().to_vec() }, &[x, scale])
 }
 
@@ -27,9 +27,7 @@ pub fn scale_channels(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
 /// # Shapes
 /// `shortcut` and `x` `[.., C]`, `scale [C]` → `[.., C]`.
 pub fn scale_add(shortcut: &Tensor, x: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    same_shape("scale_add", shortcut, x)?;
-    one_per_channel("scale_add", x, scale)?;
-    apply(ScaleAdd { shape: x.dims().to_vec() }, &[shortcut, x, scale])
+    apply(ScaleAdd::new(shortcut.dims(), x.dims(), scale)?, &[shortcut, x, scale])
 }
 
 /// Joins tensors along the last axis; all other axes must be equal.
@@ -52,14 +50,8 @@ pub fn cat_channels(parts: &[&Tensor]) -> Result<Tensor> {
 }
 
 fn cat(parts: &[&Tensor]) -> Result<Tensor> {
-    let lead = |t: &Tensor| t.dims().split_last().map(|(_, lead)| lead.to_vec());
-    let first = lead(parts[0]);
-    if first.is_none() || parts.iter().any(|p| lead(p) != first) {
-        let shapes: Vec<_> = parts.iter().map(|p| p.dims().to_vec()).collect();
-        return Err(Error::internal(format!("cat_channels of {shapes:?}")));
-    }
-    let widths: Vec<usize> = parts.iter().map(|p| *p.dims().last().expect("not a scalar")).collect();
-    apply(Cat { lead: first.unwrap_or_default(), widths }, parts)
+    let shapes: Vec<&[usize]> = parts.iter().map(|p| p.dims()).collect();
+    apply(Cat::new(&shapes)?, parts)
 }
 
 /// Channels `start..start + len`.
@@ -94,10 +86,10 @@ fn same_shape(op: &str, a: &Tensor, b: &Tensor) -> Result<()> {
     Err(Error::internal(format!("{op} of {:?} and {:?}", a.dims(), b.dims())))
 }
 
-fn one_per_channel(op: &str, x: &Tensor, scale: &Tensor) -> Result<()> {
-    match x.dims().last() {
+fn one_per_channel(op: &str, x: &[usize], scale: &Tensor) -> Result<()> {
+    match x.last() {
         Some(&c) if c > 0 && scale.dims() == [c] => Ok(()),
-        _ => Err(Error::internal(format!("{op}: factors {:?} for {:?}", scale.dims(), x.dims()))),
+        _ => Err(Error::internal(format!("{op}: factors {:?} for {x:?}", scale.dims()))),
     }
 }
 
@@ -147,8 +139,19 @@ impl SliceOp for Scale {
     }
 }
 
-struct ScaleAdd {
+pub(super) struct ScaleAdd {
     shape: Vec<usize>,
+}
+
+impl ScaleAdd {
+    /// For inputs of these shapes.
+    pub(super) fn new(shortcut: &[usize], x: &[usize], scale: &Tensor) -> Result<Self> {
+        if shortcut != x {
+            return Err(Error::internal(format!("scale_add of {shortcut:?} and {x:?}")));
+        }
+        one_per_channel("scale_add", x, scale)?;
+        Ok(Self { shape: x.to_vec() })
+    }
 }
 
 impl SliceOp for ScaleAdd {
@@ -172,9 +175,28 @@ impl SliceOp for ScaleAdd {
     }
 }
 
-struct Cat {
+pub(super) struct Cat {
     lead: Vec<usize>,
     widths: Vec<usize>,
+}
+
+impl Cat {
+    /// For parts of these shapes.
+    pub(super) fn new(parts: &[&[usize]]) -> Result<Self> {
+        let mut lead = None;
+        let mut widths = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part.split_last() {
+                Some((&width, rest)) if lead.is_none_or(|lead| lead == rest) => {
+                    lead = Some(rest);
+                    widths.push(width);
+                }
+                _ => return Err(Error::internal(format!("cat_channels of {parts:?}"))),
+            }
+        }
+        let lead = lead.ok_or_else(|| Error::internal("cat_channels of nothing"))?;
+        Ok(Self { lead: lead.to_vec(), widths })
+    }
 }
 
 impl SliceOp for Cat {

@@ -161,10 +161,6 @@ impl SliceOp for Conv {
         let dw = at.made(1, || backward::conv_weight_grad(x, at.grad, &self.g));
         with_bias_grad(at, dx, dw)
     }
-
-    fn needs_output(&self) -> bool {
-        false
-    }
 }
 
 /// One "same" convolution over maps of several sizes whose pixels follow each other: pyramid levels with shared weights.
@@ -251,10 +247,6 @@ impl SliceOp for LevelsConv {
         });
         with_bias_grad(at, dx, dw)
     }
-
-    fn needs_output(&self) -> bool {
-        false
-    }
 }
 
 /// Adds the bias gradient when there is a bias.
@@ -316,10 +308,6 @@ impl SliceOp for Depthwise {
         let dw =
             at.made(1, || backward::depthwise_weight_grad(at.inputs[0], at.grad, self.dims, self.kernel));
         with_bias_grad(at, dx, dw)
-    }
-
-    fn needs_output(&self) -> bool {
-        false
     }
 }
 

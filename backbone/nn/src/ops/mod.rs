@@ -13,7 +13,6 @@
 
 mod act;
 mod attention;
-mod chain;
 mod channels;
 mod conv;
 mod loss;
@@ -22,10 +21,10 @@ mod pool;
 mod resample;
 mod slice_op;
 mod softmax;
+mod tape;
 
 pub use act::{elu, gelu, relu, sigmoid};
 pub use attention::linear_attention;
-pub use chain::Chain;
 pub use channels::{add, cat_channels, narrow_channels, scale_add, scale_channels, split_channels};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d, linear};
 pub use loss::{
@@ -36,3 +35,4 @@ pub use pool::{global_avg_pool, max_pool};
 pub use resample::{grid_sample, resize_bilinear, resize_nearest};
 pub use slice_op::{Values, refuse_tracked, values};
 pub use softmax::{log_softmax, softmax};
+pub use tape::{Node, Tape};

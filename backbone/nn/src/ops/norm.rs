@@ -135,10 +135,6 @@ impl SliceOp for BatchNorm {
         };
         vec![at.made(0, || dx), at.made(1, || dw), at.made(2, || db)]
     }
-
-    fn needs_output(&self) -> bool {
-        false
-    }
 }
 
 struct LayerNorm {

@@ -8,6 +8,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape,
     Storage, StorageRef, Tensor,
 };
+use care_kernels::scratch::{self, Scratch};
 use std::ops::{Deref, Range};
 
 /// The gradient of one input.
@@ -18,6 +19,8 @@ pub(super) enum Grad {
     Same,
     /// As long as the input.
     Values(Vec<f32>),
+    /// The same in pooled memory.
+    Pooled(Scratch),
 }
 
 /// What a backward pass sees; everything is contiguous.
@@ -30,11 +33,18 @@ pub(super) struct Backward<'a> {
     pub(super) grad: &'a [f32],
     /// Per input: whether its gradient is asked for.
     pub(super) wanted: Vec<bool>,
+    /// Gradients may be in pooled memory, which is not zeroed: only for ops that write every element.
+    pub(super) pooled: bool,
 }
 
 impl Backward<'_> {
     /// A gradient as long as input `i`, filled by `fill`, unless nobody asks for it.
     pub(super) fn filled(&self, i: usize, fill: impl FnOnce(&mut [f32])) -> Grad {
+        if self.wanted[i] && self.pooled {
+            let mut grad = scratch::take(self.inputs[i].len());
+            fill(&mut grad);
+            return Grad::Pooled(grad);
+        }
         self.made(i, || {
             let mut grad = vec![0.0; self.inputs[i].len()];
             fill(&mut grad);
@@ -58,10 +68,6 @@ pub(super) trait SliceOp: Send + Sync + 'static {
     fn forward(&self, inputs: &[&[f32]], out: &mut [f32]);
     /// One [`Grad`] per input, in order.
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad>;
-    /// Whether `backward` looks at [`Backward::output`].
-    fn needs_output(&self) -> bool {
-        true
-    }
 }
 
 /// Runs `op` on one to three tensors and records it in the graph.
@@ -162,12 +168,14 @@ impl<O: SliceOp> Adapter<O> {
                 output: &output,
                 grad: &grad,
                 wanted: args.iter().map(|x| x.track_op()).collect(),
+                pooled: false,
             })
         };
         let tensors = grads.into_iter().zip(args).map(|(g, x)| match g {
             Grad::None => Ok(None),
             Grad::Same => Ok(Some(grad.clone())),
             Grad::Values(v) => Tensor::from_vec(v, x.shape(), x.device()).map(Some),
+            Grad::Pooled(v) => Tensor::from_slice(&v, x.shape(), x.device()).map(Some),
         });
         tensors.collect()
     }

@@ -1,7 +1,7 @@
-//! A chain must be what its links are one by one: the same bits, forward and backward, at any thread count.
+//! A tape must be what its steps are one by one: the same bits, forward and backward, at any thread count.
 
 use candle_core::{Device, Tensor, Var};
-use care_nn::ops::{self, Chain};
+use care_nn::ops::{self, Tape};
 use care_nn::{BatchStats, Result, recipe};
 
 const C: usize = 6;
@@ -27,16 +27,19 @@ fn variables() -> Vec<Var> {
     shapes.iter().enumerate().map(|(i, shape)| var(&format!("v{i}"), shape)).collect()
 }
 
-fn chained(v: &[Tensor], train: bool, residual: bool, record: &BatchStats) -> Result<Tensor> {
-    let x = Chain::on(&v[0]);
-    let x = if train {
-        x.batch_norm_train(&v[1], &v[2], 1e-5, (record, "norm"))?
+fn on_tape(v: &[Tensor], train: bool, residual: bool, record: &BatchStats) -> Result<Tensor> {
+    let (mut tape, x) = Tape::on(&v[0]);
+    let y = if train {
+        tape.batch_norm_train(x, (&v[1], &v[2]), 1e-5, (record, "norm"))?
     } else {
-        x.batch_norm_frozen(&v[1], &v[2], (&frozen_mean(), &frozen_var()), 1e-5)?
+        tape.batch_norm_frozen(x, (&v[1], &v[2]), (&frozen_mean(), &frozen_var()), 1e-5)?
     };
-    let x = x.conv2d(&v[3], Some(&v[4]), 1, (0, 0))?.gelu()?.depthwise_conv2d(&v[5], Some(&v[6]))?;
-    let x = x.conv2d(&v[7], Some(&v[8]), 1, (0, 0))?;
-    if residual { x.plus_input()?.run() } else { x.relu()?.run() }
+    let y = tape.conv2d(y, (&v[3], Some(&v[4])), 1, (0, 0))?;
+    let y = tape.gelu(y)?;
+    let y = tape.depthwise_conv2d(y, (&v[5], Some(&v[6])))?;
+    let y = tape.conv2d(y, (&v[7], Some(&v[8])), 1, (0, 0))?;
+    let y = if residual { tape.add(y, x)? } else { tape.relu(y)? };
+    tape.run(y)
 }
 
 fn one_by_one(v: &[Tensor], train: bool, residual: bool) -> Result<Tensor> {
@@ -73,15 +76,15 @@ fn run(vars: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn a_chain_has_the_bits_of_its_links() {
+fn a_tape_has_the_bits_of_its_steps() {
     let vars = variables();
     for train in [true, false] {
         for residual in [true, false] {
             let record = BatchStats::default();
-            let chain = run(&vars, |v| chained(v, train, residual, &record));
+            let tape = run(&vars, |v| on_tape(v, train, residual, &record));
             let single = run(&vars, |v| one_by_one(v, train, residual));
-            for (i, (chain, single)) in chain.iter().zip(&single).enumerate() {
-                assert_eq!(chain, single, "train {train}, residual {residual}, entry {i}");
+            for (i, (tape, single)) in tape.iter().zip(&single).enumerate() {
+                assert_eq!(tape, single, "train {train}, residual {residual}, entry {i}");
             }
             let recorded = record.take();
             assert_eq!(recorded.len(), usize::from(train));
@@ -99,7 +102,7 @@ fn a_chain_has_the_bits_of_its_links() {
 fn a_second_backward_pass_computes_again_what_was_let_go() {
     let vars = variables();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let y = chained(&tensors, true, true, &BatchStats::default()).unwrap().sqr().unwrap().sum_all().unwrap();
+    let y = on_tape(&tensors, true, true, &BatchStats::default()).unwrap().sqr().unwrap().sum_all().unwrap();
     let grads = |_| bits(y.backward().unwrap().get(vars[3].as_tensor()).unwrap());
     let [first, second] = [0, 1].map(grads);
     assert_eq!(first, second);
@@ -109,16 +112,16 @@ fn a_second_backward_pass_computes_again_what_was_let_go() {
 fn only_what_is_tracked_gets_a_gradient() {
     let vars = variables();
     let mut tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().detach()).collect();
-    let all = run(&vars, |v| chained(v, false, true, &BatchStats::default()));
+    let all = run(&vars, |v| on_tape(v, false, true, &BatchStats::default()));
     let dy = recipe::uniform("chain", "dy", vars[0].dims(), 0.0, 1.0).unwrap();
     for i in [0, 3] {
         let detached = std::mem::replace(&mut tensors[i], vars[i].as_tensor().clone());
-        let y = chained(&tensors, false, true, &BatchStats::default()).unwrap();
+        let y = on_tape(&tensors, false, true, &BatchStats::default()).unwrap();
         let grads = (&y * &dy).unwrap().sum_all().unwrap().backward().unwrap();
         assert_eq!(bits(grads.get(vars[i].as_tensor()).unwrap()), all[1 + i], "variable {i} alone");
         tensors[i] = detached;
     }
-    let y = chained(&tensors, true, true, &BatchStats::default()).unwrap();
+    let y = on_tape(&tensors, true, true, &BatchStats::default()).unwrap();
     assert!(!y.track_op(), "nothing tracked, nothing recorded");
 }
 
@@ -127,21 +130,73 @@ fn the_thread_count_does_not_change_a_bit() {
     let vars = variables();
     let at = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run(&vars, |v| chained(v, true, true, &BatchStats::default())))
+        pool.install(|| run(&vars, |v| on_tape(v, true, true, &BatchStats::default())))
     };
     let one = at(1);
     assert!(at(2) == one && at(4) == one);
 }
 
+/// Splits, joins, attends and scales: every kind of step, and nodes that are read more than once.
 #[test]
-fn chains_that_cannot_be_are_refused() {
+fn values_that_are_read_twice_collect_their_gradients() {
+    let (x, gamma) = (var("mx", &[2, 4, 5, 10]), var("gamma", &[10]));
+    let (qk, dw) = (var("qk", &[8, 4, 1, 1]), var("dw", &[3, 1, 3, 3]));
+    let vars = [x, gamma, qk, dw];
+    let tape = run(&vars, |v| {
+        let (mut tape, x) = Tape::on(&v[0]);
+        let (a, b) = (tape.narrow_channels(x, 1, 4)?, tape.narrow_channels(x, 5, 3)?);
+        let c = tape.narrow_channels(x, 7, 3)?;
+        let queries_keys = tape.conv2d(a, (&v[2], None), 1, (0, 0))?;
+        let attended = tape.linear_attention(queries_keys, a, 2)?;
+        let (b, c) = (tape.depthwise_conv2d(b, (&v[3], None))?, tape.depthwise_conv2d(c, (&v[3], None))?);
+        let y = tape.cat_channels(&[attended, b, c])?;
+        let y = tape.add(y, y)?;
+        let y = tape.scale_add(x, y, &v[1])?;
+        tape.run(y)
+    });
+    let single = run(&vars, |v| {
+        let part = |start, len| ops::narrow_channels(&v[0], start, len);
+        let (a, b, c) = (part(1, 4)?, part(5, 3)?, part(7, 3)?);
+        let attended = ops::linear_attention(&ops::conv2d(&a, &v[2], None, 1, (0, 0))?, &a, 2)?;
+        let local = |x: &Tensor| ops::depthwise_conv2d(x, &v[3], None);
+        let y = ops::cat_channels(&[&attended, &local(&b)?, &local(&c)?])?;
+        ops::scale_add(&v[0], &ops::add(&y, &y)?, &v[1])
+    });
+    assert_eq!(tape[0], single[0], "the result");
+    for (i, (tape, single)) in tape.iter().zip(&single).enumerate() {
+        for (a, b) in tape.iter().zip(single) {
+            let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "entry {i}: {a} {b}"); // sums in another order
+        }
+    }
+}
+
+#[test]
+fn two_inputs_get_their_gradients() {
+    let vars = [var("first", &[1, 3, 3, 4]), var("second", &[1, 3, 3, 4])];
+    let tape = run(&vars, |v| {
+        let (mut tape, [a, b]) = Tape::on_two(&v[0], &v[1]);
+        let y = tape.cat_channels(&[b, a])?;
+        let y = tape.gelu(y)?;
+        tape.run(y)
+    });
+    assert_eq!(tape, run(&vars, |v| ops::gelu(&ops::cat_channels(&[&v[1], &v[0]])?)));
+}
+
+#[test]
+fn tapes_that_cannot_be_are_refused() {
     let x = Tensor::zeros((1, 2, 2, C), candle_core::DType::F32, &Device::Cpu).unwrap();
-    assert!(Chain::on(&x).run().is_err(), "empty");
-    assert!(Chain::on(&x).relu().unwrap().plus_input().is_err(), "a residual after an activation");
+    let (tape, node) = Tape::on(&x);
+    assert!(tape.run(node).is_err(), "empty");
+    let (mut tape, node) = Tape::on(&x);
+    let earlier = tape.relu(node).unwrap();
+    tape.gelu(earlier).unwrap();
+    assert!(tape.run(earlier).is_err(), "not the last value");
     let w = Tensor::zeros((3, C, 1, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let narrower = Chain::on(&x).conv2d(&w, None, 1, (0, 0)).unwrap();
-    assert!(narrower.plus_input().is_err(), "a residual of another width");
-    assert!(Chain::on(&x).conv2d(&w, None, 1, (0, 0)).unwrap().conv2d(&w, None, 1, (0, 0)).is_err());
+    let (mut tape, node) = Tape::on(&x);
+    let narrower = tape.conv2d(node, (&w, None), 1, (0, 0)).unwrap();
+    assert!(tape.add(narrower, node).is_err() && tape.conv2d(narrower, (&w, None), 1, (0, 0)).is_err());
+    assert!(tape.narrow_channels(node, 4, 3).is_err() && tape.cat_channels(&[]).is_err());
 }
 
 #[test]
@@ -152,34 +207,31 @@ fn a_convolution_over_levels_is_that_of_each_level() {
         grids.iter().enumerate().map(|(i, [n, h, w])| var(&format!("l{i}"), &[*n, *h, *w, C])).collect();
     let rows = |x: &Tensor| x.flatten_to(2).unwrap();
     let joined: Vec<Tensor> = levels.iter().map(|x| rows(x.as_tensor())).collect();
-    let chain = Chain::on(&Tensor::cat(&joined, 0).unwrap());
-    let chain = chain
-        .conv2d_levels(&grids, w.as_tensor(), Some(b.as_tensor()))
-        .unwrap()
-        .relu()
-        .unwrap()
-        .run()
-        .unwrap();
+    let (mut tape, x) = Tape::on(&Tensor::cat(&joined, 0).unwrap());
+    let y = tape.conv2d_levels(x, &grids, (w.as_tensor(), Some(b.as_tensor()))).unwrap();
+    let y = tape.relu(y).unwrap();
+    let y = tape.run(y).unwrap();
     let single: Vec<Tensor> = levels
         .iter()
         .map(|x| ops::conv2d(x.as_tensor(), w.as_tensor(), Some(b.as_tensor()), 1, (1, 1)).unwrap())
         .map(|y| rows(&ops::relu(&y).unwrap()))
         .collect();
     let single = Tensor::cat(&single, 0).unwrap();
-    assert_eq!(bits(&chain), bits(&single));
-    let dy = recipe::uniform("chain", "dlevels", chain.dims(), 0.0, 1.0).unwrap();
+    assert_eq!(bits(&y), bits(&single));
+    let dy = recipe::uniform("chain", "dlevels", y.dims(), 0.0, 1.0).unwrap();
     let grads = |y: &Tensor| (y * &dy).unwrap().sum_all().unwrap().backward().unwrap();
-    let (chain, single) = (grads(&chain), grads(&single));
+    let (tape, single) = (grads(&y), grads(&single));
     for (i, x) in levels.iter().enumerate() {
-        assert_eq!(bits(chain.get(x).unwrap()), bits(single.get(x).unwrap()), "level {i}");
+        assert_eq!(bits(tape.get(x).unwrap()), bits(single.get(x).unwrap()), "level {i}");
     }
     // sums over levels may be added up in another order
     for v in [&w, &b] {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for (a, b) in values(chain.get(v).unwrap()).iter().zip(values(single.get(v).unwrap())) {
+        for (a, b) in values(tape.get(v).unwrap()).iter().zip(values(single.get(v).unwrap())) {
             assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
         }
     }
     let narrow = Tensor::zeros((10, C), candle_core::DType::F32, &Device::Cpu).unwrap();
-    assert!(Chain::on(&narrow).conv2d_levels(&grids, w.as_tensor(), None).is_err());
+    let (mut tape, x) = Tape::on(&narrow);
+    assert!(tape.conv2d_levels(x, &grids, (w.as_tensor(), None)).is_err());
 }

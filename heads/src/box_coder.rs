@@ -4,6 +4,7 @@
 //! |ln(16/1000)| after denormalising, so that an untrained head cannot overflow `exp`.
 //! Source: <https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/models/task_modules/coders/delta_xywh_bbox_coder.py>
 
+use care_nn::{Error, Result};
 use care_types::BoxXyxy;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,18 @@ impl BoxCoder {
     pub const UNIT: BoxCoder = BoxCoder { means: [0.0; 4], stds: [1.0; 4] };
     /// Means 0, stds .1 .1 .2 .2: the box head on regions.
     pub const ROI: BoxCoder = BoxCoder { means: [0.0; 4], stds: [0.1, 0.1, 0.2, 0.2] };
+
+    /// # Errors
+    /// `Config` unless all numbers are finite and no std is 0.
+    pub fn check(&self, key: &str) -> Result<()> {
+        let finite = self.means.iter().chain(&self.stds).all(|v| v.is_finite());
+        if finite && !self.stds.contains(&0.0) {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "{key}: expected finite means, and finite stds other than 0, got {self:?}"
+        )))
+    }
 
     /// Deltas that take `prior` to `target`.
     pub fn encode(&self, prior: &BoxXyxy, target: &BoxXyxy) -> [f32; 4] {

@@ -75,9 +75,14 @@ impl ConvModule {
         tape.relu(y)
     }
 
-    /// Whether a batch norm follows.
-    pub(crate) fn is_normed(&self) -> bool {
-        matches!(self, Self::Normed(_))
+    /// What is trained; nothing for a layer built for inference.
+    pub(crate) fn parameters(&self) -> Vec<Tensor> {
+        let (conv, norm) = match self {
+            Self::Plain(conv) => (conv.params(), None),
+            Self::Normed(both) => both.params().map_or((None, None), |(conv, norm)| (Some(conv), Some(norm))),
+        };
+        let of_conv = conv.into_iter().flat_map(|c| [Some(&c.weight), c.bias.as_ref()]).flatten();
+        of_conv.chain(norm.into_iter().flat_map(|n| n.parameters())).cloned().collect()
     }
 
     /// The packed weights of a layer built for inference.

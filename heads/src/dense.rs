@@ -35,9 +35,20 @@ impl Tower {
         (ci, channels): (usize, usize),
         norm: NormKind,
     ) -> Result<Self> {
+        Self::of(b, depth, (ci, channels), norm, HEAD_INIT)
+    }
+
+    /// The same with other initial weights.
+    pub(crate) fn of(
+        b: &Builder,
+        depth: usize,
+        (ci, channels): (usize, usize),
+        norm: NormKind,
+        init: Init,
+    ) -> Result<Self> {
         let conv = |i: usize| {
             let from = if i == 0 { ci } else { channels };
-            ConvModule::new(&b.sub(i), ConvSpec::same(from, channels, 3, HEAD_INIT), norm)
+            ConvModule::new(&b.sub(i), ConvSpec::same(from, channels, 3, init), norm)
         };
         Ok(Self { convs: (0..depth).map(conv).collect::<Result<_>>()?, channels })
     }
@@ -47,23 +58,13 @@ impl Tower {
         Ok(Self { convs: vec![ConvModule::bare(b, ConvSpec::same(ci, channels, 3, HEAD_INIT))?], channels })
     }
 
-    /// All levels, and `last` behind them; differentiable, for a tower built for training. Each branch is one node of the
-    /// graph per level.
+    /// All levels, and `last` behind them; differentiable, for a tower built for training. Each branch is one node of the graph
+    /// for all levels together, so that weights are packed once.
     ///
-    /// With batch norm it is one node for all levels together: layers shared by levels are normalised by the statistics of
-    /// all of them, as the one folded layer does after training (mmdetection normalises each level by its own and averages
-    /// what it saw).
+    /// With batch norm, layers shared by levels are normalised by the statistics of all of them, as the one folded layer does
+    /// after training (mmdetection normalises each level by its own and averages what it saw).
     pub(crate) fn forward(&self, levels: &[Tensor], last: &Conv2d) -> Result<Vec<Tensor>> {
         let last = last.params().ok_or_else(|| Error::internal("a head built for inference in training"))?;
-        if !self.convs.iter().any(ConvModule::is_normed) {
-            let level = |x: &Tensor| {
-                let (mut tape, x) = Tape::on(x);
-                let y = self.on_tape(&mut tape, x, None)?;
-                let y = last.on_tape(&mut tape, y)?;
-                tape.run(y)
-            };
-            return levels.iter().map(level).collect();
-        }
         let grids = levels.iter().map(|x| x.dims4().map(|(n, h, w, _)| [n, h, w]));
         let grids = grids.collect::<candle_core::Result<Vec<_>>>()?;
         let pixels = |grid: &[usize; 3]| grid.iter().product::<usize>();
@@ -93,6 +94,11 @@ impl Tower {
             tape.run(y)
         };
         levels.iter().map(level).collect()
+    }
+
+    /// What is trained.
+    pub(crate) fn parameters(&self) -> Vec<Tensor> {
+        self.convs.iter().flat_map(ConvModule::parameters).collect()
     }
 
     /// Runs on slices; the result is in `a`, `b` is working space, and both may be reused afterwards.

@@ -9,6 +9,7 @@ use crate::anchors::{AnchorGenerator, Grid};
 use crate::box_coder::BoxCoder;
 use crate::losses::{self, BoxLoss, Weighting};
 use crate::matcher::{Match, Matcher};
+use crate::objects::Objects;
 use crate::retina_head::HeadOutputs;
 use crate::task::ImageInfo;
 use candle_core::{Device, Tensor};
@@ -45,6 +46,14 @@ pub struct LevelLoss {
     pub bbox: Tensor,
 }
 
+impl LevelLoss {
+    /// Sum of a part over all levels, finest first.
+    pub(crate) fn sum(levels: &[LevelLoss], part: fn(&LevelLoss) -> &Tensor) -> Result<Tensor> {
+        let add = |sum: Tensor, level: &LevelLoss| Ok((sum + part(level))?);
+        levels.iter().skip(1).try_fold(part(&levels[0]).clone(), add)
+    }
+}
+
 /// Everything that turns head outputs and objects into losses.
 #[derive(Clone, Debug)]
 pub struct DenseLoss {
@@ -68,14 +77,6 @@ struct PictureTargets {
     weights: Vec<f32>,
     /// Anchor index and deltas of each positive, ascending.
     positives: Vec<(usize, [f32; 4])>,
-}
-
-/// The objects of one picture, and the regions to look away from.
-#[derive(Default)]
-struct Objects {
-    boxes: Vec<BoxXyxy>,
-    classes: Vec<u32>,
-    ignore: Vec<BoxXyxy>,
 }
 
 impl DenseLoss {
@@ -119,18 +120,14 @@ impl DenseLoss {
         target: &DetTarget,
         info: &ImageInfo,
     ) -> Result<PictureTargets> {
-        let objects = self.objects(target)?;
-        let flags = |(level, &grid): (usize, &Grid)| self.anchors.valid_flags(level, grid, info.padded);
-        let valid: Vec<bool> = grids.iter().enumerate().flat_map(flags).collect();
-        let inside: Vec<usize> = (0..anchors.len()).filter(|&i| valid[i]).collect();
-        let priors: Vec<BoxXyxy> = inside.iter().map(|&i| anchors[i]).collect();
-        let assignment = self.matcher.assign(&priors, &objects.boxes, &objects.ignore);
+        let objects = Objects::of(target, self.num_classes)?;
+        let matches = matches(&self.anchors, &self.matcher, (anchors, grids), &objects, info);
         let mut labels = vec![self.num_classes as u32; anchors.len()];
         let mut weights = vec![0.0; anchors.len()];
         let mut positives = Vec::new();
-        for (&i, found) in inside.iter().zip(&assignment.matches) {
+        for (i, found) in matches.iter().enumerate() {
             if let Match::Object(object) = *found {
-                labels[i] = objects.classes[object];
+                labels[i] = objects.classes[object] as u32;
                 positives.push((i, self.coder.encode(&anchors[i], &objects.boxes[object])));
             }
             if *found != Match::Ignore {
@@ -138,29 +135,6 @@ impl DenseLoss {
             }
         }
         Ok(PictureTargets { labels, weights, positives })
-    }
-
-    fn objects(&self, target: &DetTarget) -> Result<Objects> {
-        let mut objects = Objects::default();
-        for ((b, class), &ignored) in target.boxes.iter().zip(&target.classes).zip(&target.ignore) {
-            if !b.to_array().iter().all(|v| v.is_finite()) {
-                return Err(Error::input(format!("a target box is not finite: {b:?}")));
-            }
-            if ignored {
-                objects.ignore.push(*b);
-                continue;
-            }
-            if class.0 >= self.num_classes {
-                let n = self.num_classes;
-                return Err(Error::input(format!(
-                    "a target has class index {}, the network has {n} classes",
-                    class.0
-                )));
-            }
-            objects.boxes.push(*b);
-            objects.classes.push(class.0 as u32);
-        }
-        Ok(objects)
     }
 
     fn class_loss(
@@ -188,23 +162,53 @@ impl DenseLoss {
         range: std::ops::Range<usize>,
         normaliser: f64,
     ) -> Result<Tensor> {
-        let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        for (n, picture) in pictures.iter().enumerate() {
-            for (i, delta) in picture.positives.iter().filter(|(i, _)| range.contains(i)) {
-                rows.push((n * range.len() + i - range.start) as u32);
-                wanted.extend_from_slice(delta);
-            }
-        }
-        if rows.is_empty() {
-            return losses::tracked_zero(deltas);
-        }
-        let (count, device) = (rows.len(), deltas.device());
-        let all = deltas.reshape((range.len() * pictures.len(), 4))?;
-        let got = all.index_select(&Tensor::from_vec(rows, count, device)?, 0)?;
-        let wanted = Tensor::from_vec(wanted, (count, 4), &Device::Cpu)?.to_device(device)?;
-        let weighting = Weighting { weight: None, avg_factor: Some(normaliser) };
-        Ok((self.config.bbox.of(&got, &wanted, weighting)? * self.config.bbox_weight)?)
+        let positives: Vec<_> = pictures.iter().map(|p| p.positives.as_slice()).collect();
+        let loss = level_box_loss(deltas, &positives, range, self.config.bbox, normaliser)?;
+        Ok((loss * self.config.bbox_weight)?)
     }
+}
+
+/// What each anchor is to learn; those whose cell starts beyond the picture's own padding learn nothing.
+pub(crate) fn matches(
+    generator: &AnchorGenerator,
+    matcher: &Matcher,
+    (anchors, grids): (&[BoxXyxy], &[Grid]),
+    objects: &Objects<'_>,
+    info: &ImageInfo,
+) -> Vec<Match> {
+    let flags = |(level, &grid): (usize, &Grid)| generator.valid_flags(level, grid, info.padded);
+    let valid: Vec<bool> = grids.iter().enumerate().flat_map(flags).collect();
+    let inside: Vec<usize> = (0..anchors.len()).filter(|&i| valid[i]).collect();
+    let priors: Vec<BoxXyxy> = inside.iter().map(|&i| anchors[i]).collect();
+    let found = matcher.assign(&priors, &objects.boxes, &objects.ignore).matches;
+    let mut matches = vec![Match::Ignore; anchors.len()];
+    inside.into_iter().zip(found).for_each(|(i, found)| matches[i] = found);
+    matches
+}
+
+/// Box loss of one level: its positives (index over all levels, and deltas) of each picture, divided by `normaliser`.
+pub(crate) fn level_box_loss(
+    deltas: &Tensor,
+    positives: &[&[(usize, [f32; 4])]],
+    range: std::ops::Range<usize>,
+    loss: BoxLoss,
+    normaliser: f64,
+) -> Result<Tensor> {
+    let (mut rows, mut wanted) = (Vec::new(), Vec::new());
+    for (n, positives) in positives.iter().enumerate() {
+        for (i, delta) in positives.iter().filter(|(i, _)| range.contains(i)) {
+            rows.push((n * range.len() + i - range.start) as u32);
+            wanted.extend_from_slice(delta);
+        }
+    }
+    if rows.is_empty() {
+        return losses::tracked_zero(deltas);
+    }
+    let (count, device) = (rows.len(), deltas.device());
+    let all = deltas.reshape((range.len() * positives.len(), 4))?;
+    let got = all.index_select(&Tensor::from_vec(rows, count, device)?, 0)?;
+    let wanted = Tensor::from_vec(wanted, (count, 4), &Device::Cpu)?.to_device(device)?;
+    loss.of(&got, &wanted, Weighting { weight: None, avg_factor: Some(normaliser) })
 }
 
 /// Grid of each `[N, H, W, C]` map.

@@ -3,6 +3,7 @@
 use crate::anchors::{AnchorGenerator, Grid};
 use crate::box_coder::BoxCoder;
 use crate::dense_loss::grids;
+use crate::pyramid::Pyramid;
 use crate::retina_head::{BestScores, HeadOutputs};
 use crate::select::{self, Candidate, ChannelRange, SelectConfig, TopScores};
 use crate::task::ImageInfo;
@@ -30,30 +31,33 @@ impl DenseSelect {
     /// `Internal` when the outputs do not have one entry per level and picture.
     pub fn detections(&self, outputs: &HeadOutputs, info: &[ImageInfo]) -> Result<Vec<Vec<RawDetection>>> {
         let grids = grids(&outputs.logits)?;
-        let values = |t: &Tensor| Ok(t.flatten_all()?.to_vec1::<f32>()?);
         let deltas = outputs.deltas.iter().map(values).collect::<Result<Vec<_>>>()?;
-        let mut scores = vec![vec![self.empty(); grids.len()]; info.len()];
-        for (level, logits) in outputs.logits.iter().enumerate() {
-            let channels = self.anchors.per_cell() * self.num_classes;
-            let size = grids[level].cells() * channels;
-            for (picture, block) in values(logits)?.chunks_exact(size.max(1)).enumerate() {
-                scores[picture][level].scan(block, ChannelRange::all(channels));
-            }
-        }
         let deltas: Vec<&[f32]> = deltas.iter().map(Vec::as_slice).collect();
-        Ok(self.finish(scores, &deltas, &grids, info))
+        Ok(self.finish(self.scan(&outputs.logits, info.len())?, &deltas, &grids, info))
     }
 
     /// The same from what a head built for inference kept.
     pub(crate) fn of_best(&self, best: BestScores, info: &[ImageInfo]) -> Vec<Vec<RawDetection>> {
-        let shapes = best.deltas.shapes();
-        let grids: Vec<Grid> = shapes.iter().map(|&[_, height, width, _]| Grid { height, width }).collect();
+        let grids = grids_of(&best.deltas);
         self.finish(best.scores, &best.deltas.slices(), &grids, info)
     }
 
     /// What collects the scores of one picture and level.
     pub(crate) fn empty(&self) -> TopScores {
         TopScores::new(self.config.score_threshold, self.config.nms_pre)
+    }
+
+    /// The scores of every level of every picture.
+    pub(crate) fn scan(&self, logits: &[Tensor], pictures: usize) -> Result<Vec<Vec<TopScores>>> {
+        let mut scores = vec![vec![self.empty(); logits.len()]; pictures];
+        let channels = self.anchors.per_cell() * self.num_classes;
+        for (level, (logits, grid)) in logits.iter().zip(grids(logits)?).enumerate() {
+            let size = grid.cells() * channels;
+            for (picture, block) in values(logits)?.chunks_exact(size.max(1)).enumerate() {
+                scores[picture][level].scan(block, ChannelRange::all(channels));
+            }
+        }
+        Ok(scores)
     }
 
     fn finish(
@@ -64,15 +68,26 @@ impl DenseSelect {
         info: &[ImageInfo],
     ) -> Vec<Vec<RawDetection>> {
         let of_picture = |(picture, (levels, info)): (usize, (Vec<TopScores>, &ImageInfo))| {
-            let mut candidates = Vec::new();
-            for (level, top) in levels.into_iter().enumerate() {
-                let size = grids[level].cells() * self.anchors.per_cell() * 4;
-                let deltas = &deltas[level][picture * size..(picture + 1) * size];
-                candidates.extend(self.decode(top, level, grids[level].width, deltas, info));
-            }
-            select::detections(&candidates, info, &self.config)
+            let candidates = self.candidates(levels, (deltas, picture), grids, info);
+            select::detections(&candidates.concat(), info, &self.config)
         };
         scores.into_iter().zip(info).enumerate().map(of_picture).collect()
+    }
+
+    /// The best boxes of each level of a picture, before any suppression.
+    pub(crate) fn candidates(
+        &self,
+        levels: Vec<TopScores>,
+        (deltas, picture): (&[&[f32]], usize),
+        grids: &[Grid],
+        info: &ImageInfo,
+    ) -> Vec<Vec<Candidate>> {
+        let level = |(level, top): (usize, TopScores)| {
+            let size = grids[level].cells() * self.anchors.per_cell() * 4;
+            let deltas = &deltas[level][picture * size..(picture + 1) * size];
+            self.decode(top, level, grids[level].width, deltas, info).collect()
+        };
+        levels.into_iter().enumerate().map(level).collect()
     }
 
     fn decode<'a>(
@@ -91,4 +106,12 @@ impl DenseSelect {
             Candidate { bbox, score: s.score, class }
         })
     }
+}
+
+pub(crate) fn values(t: &Tensor) -> Result<Vec<f32>> {
+    Ok(t.flatten_all()?.to_vec1::<f32>()?)
+}
+
+pub(crate) fn grids_of(maps: &Pyramid) -> Vec<Grid> {
+    maps.shapes().iter().map(|&[_, height, width, _]| Grid { height, width }).collect()
 }

@@ -21,7 +21,7 @@ pub struct Weighting<'a> {
 
 impl Weighting<'_> {
     /// The scalar of `[M]` or `[M, C]` losses.
-    fn reduce(self, loss: &Tensor) -> Result<Tensor> {
+    pub(crate) fn reduce(self, loss: &Tensor) -> Result<Tensor> {
         let weighted = match self.weight {
             None => loss.clone(),
             Some(w) if w.rank() < loss.rank() => loss.broadcast_mul(&w.unsqueeze(1)?)?,
@@ -95,6 +95,11 @@ pub fn mask_bce(pred: &Tensor, target: &Tensor, classes: &[usize]) -> Result<Ten
     }
     if m == 0 {
         return tracked_zero(pred);
+    }
+    if u32::try_from(m * h * w * c).is_err() {
+        return Err(Error::internal(format!(
+            "mask_bce: {m} masks of {h} x {w} x {c} values are too many for one call"
+        )));
     }
     let pixels = (h * w) as u32;
     let row = |(i, &class): (usize, &usize)| {

@@ -50,6 +50,14 @@ impl Matcher {
         match_low_quality: true,
         ignore_iof: None,
     };
+    /// Regions of Mask R-CNN's second stage: .5 / .5 / .5.
+    pub const ROI: Matcher = Matcher {
+        pos_iou: 0.5,
+        neg_iou: (0.0, 0.5),
+        min_pos_iou: 0.5,
+        match_low_quality: true,
+        ignore_iof: None,
+    };
 
     /// Assigns every prior.
     pub fn assign(&self, priors: &[BoxXyxy], objects: &[BoxXyxy], ignore: &[BoxXyxy]) -> Assignment {

@@ -25,6 +25,11 @@ impl Pyramid {
         Self { shapes, data: scratch::take(need.max(room)) }
     }
 
+    /// Maps whose values are there.
+    pub(crate) fn of(shapes: Vec<[usize; 4]>, data: Scratch) -> Self {
+        Self { shapes, data }
+    }
+
     /// Copies of tensors `[N, H, W, C]`.
     pub(crate) fn from_tensors(tensors: &[Tensor]) -> Result<Self> {
         let shape = |x: &Tensor| x.dims4().map(|(n, h, w, c)| [n, h, w, c]);

@@ -144,6 +144,6 @@ impl RetinaHead {
 }
 
 /// The values of each picture of a dense map.
-fn pictures_of(map: Map<'_>) -> impl Iterator<Item = &[f32]> {
+pub(crate) fn pictures_of(map: Map<'_>) -> impl Iterator<Item = &[f32]> {
     map.data.chunks_exact((map.h * map.w * map.c).max(1))
 }

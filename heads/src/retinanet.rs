@@ -3,13 +3,13 @@
 
 use crate::anchors::{AnchorConfig, AnchorGenerator};
 use crate::box_coder::BoxCoder;
-use crate::dense_loss::{DenseLoss, DenseLossConfig};
+use crate::dense_loss::{DenseLoss, DenseLossConfig, LevelLoss};
 use crate::dense_select::DenseSelect;
 use crate::matcher::Matcher;
 use crate::neck::fpn::{Fpn, FpnConfig};
 use crate::retina_head::{HeadOutputs, RetinaHead, RetinaHeadConfig};
 use crate::select::SelectConfig;
-use crate::task::{Detector, Images, Losses};
+use crate::task::{Detector, Images, Losses, require_targets, require_train};
 use candle_core::Tensor;
 use care_backbone::{Backbone, BackboneConfig};
 use care_nn::params::Builder;
@@ -111,20 +111,11 @@ impl RetinaNet {
 
 impl Detector for RetinaNet {
     fn losses(&self, images: &Images, targets: &[DetTarget]) -> Result<Losses> {
-        if !self.is_train {
-            return Err(Error::unsupported(
-                "this network was built for inference and has no losses; build it for training",
-            ));
-        }
-        if targets.len() != images.info.len() {
-            let (t, n) = (targets.len(), images.info.len());
-            return Err(Error::input(format!("{t} targets for a batch of {n} pictures")));
-        }
+        require_train(self.is_train)?;
+        require_targets(images, targets.len())?;
         let (_, outputs) = self.forward(&images.pixels)?;
         let levels = self.loss.by_level(&outputs, targets, &images.info)?;
-        let sum = |part: fn(&crate::dense_loss::LevelLoss) -> &Tensor| {
-            levels.iter().skip(1).try_fold(part(&levels[0]).clone(), |sum, level| sum + part(level))
-        };
+        let sum = |part: fn(&LevelLoss) -> &Tensor| LevelLoss::sum(&levels, part);
         Ok(Losses::new(vec![("loss_cls", sum(|l| &l.cls)?), ("loss_bbox", sum(|l| &l.bbox)?)]))
     }
 

@@ -1,8 +1,9 @@
-//! What a detector is: pictures in, losses or detections out.
+//! What detectors and segmenters are: pictures in, losses or findings out.
 
+use crate::draw::Draw;
 use candle_core::Tensor;
 use care_nn::{Error, Result};
-use care_types::{BoxXyxy, DetTarget, Geometry, RawDetection, Size};
+use care_types::{BoxXyxy, DetTarget, Geometry, RawDetection, RawSemantic, SegTarget, Size};
 
 /// Where the picture lies in its slot of the batch, and how it was scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Images {
     pub pixels: Tensor,
     /// One entry per picture.
     pub info: Vec<ImageInfo>,
+    /// What random choices of a training step follow from; `None` outside of training, where nothing is dropped.
+    pub draw: Option<Draw>,
 }
 
 impl Images {
@@ -67,7 +70,12 @@ impl Images {
                 "a picture of {bad:?} does not fit a slot of {h} x {w} pixels"
             )));
         }
-        Ok(Self { pixels, info })
+        Ok(Self { pixels, info, draw: None })
+    }
+
+    /// The same batch with other random choices.
+    pub fn with_draw(self, draw: Draw) -> Self {
+        Self { draw: Some(draw), ..self }
     }
 }
 
@@ -96,6 +104,25 @@ impl Losses {
     }
 }
 
+/// # Errors
+/// `Unsupported` for a network that was built for inference.
+pub(crate) fn require_train(is_train: bool) -> Result<()> {
+    if is_train {
+        return Ok(());
+    }
+    Err(Error::unsupported("this network was built for inference and has no losses; build it for training"))
+}
+
+/// # Errors
+/// `Input` unless there is one target per picture.
+pub(crate) fn require_targets(images: &Images, targets: usize) -> Result<()> {
+    let pictures = images.info.len();
+    if targets == pictures {
+        return Ok(());
+    }
+    Err(Error::input(format!("{targets} targets for a batch of {pictures} pictures")))
+}
+
 /// A network that finds objects.
 pub trait Detector: Send + Sync {
     /// Losses of a batch against one target per picture (boxes in network pixels).
@@ -122,6 +149,36 @@ pub trait Detector: Send + Sync {
         images: &Images,
         phase: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Vec<RawDetection>>>;
+
+    /// Number of classes the network tells apart.
+    fn num_classes(&self) -> usize;
+}
+
+/// A network that gives every pixel a class.
+pub trait Segmenter: Send + Sync {
+    /// Losses of a batch against one label map per picture, of the size of the batch's pictures.
+    ///
+    /// # Errors
+    /// `Unsupported` when the network was built for inference; `Input` when a label map does not fit the batch or the classes.
+    fn losses(&self, images: &Images, targets: &[SegTarget]) -> Result<Losses>;
+
+    /// Class logits of each picture on the network's grid, padding included.
+    ///
+    /// # Errors
+    /// `Internal` when a computation fails.
+    fn segment(&self, images: &Images) -> Result<Vec<RawSemantic>> {
+        self.segment_observed(images, &mut |_| ())
+    }
+
+    /// As [`Segmenter::segment`]; `phase` is told the name of each phase when it ends, for timings.
+    ///
+    /// # Errors
+    /// `Internal` when a computation fails.
+    fn segment_observed(
+        &self,
+        images: &Images,
+        phase: &mut dyn FnMut(&'static str),
+    ) -> Result<Vec<RawSemantic>>;
 
     /// Number of classes the network tells apart.
     fn num_classes(&self) -> usize;

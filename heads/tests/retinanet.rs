@@ -3,7 +3,8 @@
 use candle_core::{Device, Tensor};
 use care_backbone::{BackboneConfig, CareConfig};
 use care_heads::retinanet::RetinaNetConfig;
-use care_heads::{DetectorConfig, ErrorKind, ImageInfo, Images};
+use care_heads::{Detector, ErrorKind, ImageInfo, Images, Network, NetworkConfig};
+use care_nn::Builder;
 use care_nn::{ParamStore, Purpose, Role, recipe};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection, Size};
 
@@ -12,7 +13,14 @@ mod norm;
 
 const CLASSES: usize = 3;
 
-fn tiny() -> DetectorConfig {
+fn detector(b: &Builder) -> Box<dyn Detector> {
+    match tiny().build(b).unwrap() {
+        Network::Detector(net) => net,
+        Network::Segmenter(_) => unreachable!("a RetinaNet"),
+    }
+}
+
+fn tiny() -> NetworkConfig {
     let care = CareConfig {
         depths: [1; 4],
         feat_dims: [6, 6, 12, 12],
@@ -26,7 +34,7 @@ fn tiny() -> DetectorConfig {
     config.neck.out_channels = 8;
     config.head.feat_channels = 8;
     config.head.stacked_convs = 2;
-    DetectorConfig::RetinaNet(config)
+    NetworkConfig::RetinaNet(config)
 }
 
 /// Recipe weights with a wide classification layer, so that scores lie on both sides of the threshold.
@@ -66,7 +74,7 @@ fn targets() -> Vec<DetTarget> {
 }
 
 fn detect(store: &ParamStore, purpose: Purpose, images: &Images) -> Vec<Vec<RawDetection>> {
-    tiny().build(&store.root(purpose)).unwrap().detect(images).unwrap()
+    detector(&store.root(purpose)).detect(images).unwrap()
 }
 
 fn assert_same(a: &[RawDetection], b: &[RawDetection], what: &str) {
@@ -113,7 +121,7 @@ fn an_empty_batch_of_results_is_not_an_error() {
 #[test]
 fn every_weight_gets_a_finite_gradient() {
     let store = store();
-    let net = tiny().build(&store.root(Purpose::TRAIN_FROZEN)).unwrap();
+    let net = detector(&store.root(Purpose::TRAIN_FROZEN));
     let losses = net.losses(&batch(&["a", "b"]), &targets()).unwrap();
     let names: Vec<&str> = losses.iter().map(|l| l.0).collect();
     assert_eq!(names, ["loss_cls", "loss_bbox"]);
@@ -129,7 +137,7 @@ fn every_weight_gets_a_finite_gradient() {
 #[test]
 fn pictures_without_objects_still_give_every_weight_a_gradient() {
     let store = store();
-    let net = tiny().build(&store.root(Purpose::TRAIN_FROZEN)).unwrap();
+    let net = detector(&store.root(Purpose::TRAIN_FROZEN));
     let losses = net.losses(&batch(&["a"]), &[DetTarget::default()]).unwrap();
     let grads = losses.total().unwrap().backward().unwrap();
     for p in store.trainable() {
@@ -139,14 +147,14 @@ fn pictures_without_objects_still_give_every_weight_a_gradient() {
 
 #[test]
 fn losses_of_an_inference_network_are_unsupported() {
-    let net = tiny().build(&store().root(Purpose::INFER)).unwrap();
+    let net = detector(&store().root(Purpose::INFER));
     let error = net.losses(&batch(&["a", "b"]), &targets()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
 #[test]
 fn targets_that_do_not_fit_are_input_errors() {
-    let net = tiny().build(&store().root(Purpose::TRAIN_FROZEN)).unwrap();
+    let net = detector(&store().root(Purpose::TRAIN_FROZEN));
     let images = batch(&["a"]);
     let kind = |targets: &[DetTarget]| net.losses(&images, targets).unwrap_err().kind();
     assert_eq!(kind(&targets()), ErrorKind::Input, "two targets for one picture");
@@ -175,28 +183,28 @@ fn heads_start_as_published() {
 
 #[test]
 fn a_config_survives_writing_and_refuses_typing_errors() {
-    let config = DetectorConfig::preset("retinanet_care_s1").unwrap().with_num_classes(7);
+    let config = NetworkConfig::preset("retinanet_care_s1").unwrap().with_num_classes(7);
     let mut json = serde_json::to_value(&config).unwrap();
-    assert_eq!(serde_json::from_value::<DetectorConfig>(json.clone()).unwrap(), config);
+    assert_eq!(serde_json::from_value::<NetworkConfig>(json.clone()).unwrap(), config);
     json["head"]["stacked_conv"] = 3.into();
-    let error = serde_json::from_value::<DetectorConfig>(json.clone()).unwrap_err().to_string();
+    let error = serde_json::from_value::<NetworkConfig>(json.clone()).unwrap_err().to_string();
     assert!(error.contains("stacked_conv"), "{error}");
     json["head"].as_object_mut().unwrap().remove("stacked_conv");
     json["num_class"] = 3.into();
-    assert!(serde_json::from_value::<DetectorConfig>(json).is_err());
-    let error = DetectorConfig::preset("retinanet_care_s5").unwrap_err();
+    assert!(serde_json::from_value::<NetworkConfig>(json).is_err());
+    let error = NetworkConfig::preset("retinanet_care_s5").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("retinanet_care_s2"), "{error}");
 }
 
 #[test]
 fn parts_that_do_not_fit_are_config_errors() {
-    let DetectorConfig::RetinaNet(good) = tiny();
+    let NetworkConfig::RetinaNet(good) = tiny() else { unreachable!("a RetinaNet") };
     let kind = |change: fn(&mut RetinaNetConfig)| {
         let mut config = good.clone();
         change(&mut config);
         let store = ParamStore::new(Device::Cpu, 1);
-        DetectorConfig::RetinaNet(config).build(&store.root(Purpose::INFER)).err().map(|e| e.kind())
+        NetworkConfig::RetinaNet(config).build(&store.root(Purpose::INFER)).err().map(|e| e.kind())
     };
     assert_eq!(kind(|c| c.neck.num_outs = 4), Some(ErrorKind::Config));
     assert_eq!(kind(|c| c.neck.start_level = 4), Some(ErrorKind::Config));

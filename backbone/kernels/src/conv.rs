@@ -172,6 +172,9 @@ impl<'a> Level<'a> {
     /// Where the taps of an interior output row lie, for the first interior column. Kernel rows outside of the map are left out.
     fn taps(&self, image: usize, y: usize) -> Vec<Tap> {
         let ConvShape { ci, kh, kw, stride, pad_w, .. } = self.shape;
+        if self.interior.is_empty() {
+            return Vec::new(); // every column is at the border
+        }
         let mut taps = Vec::with_capacity(kh * kw);
         for ky in 0..kh {
             let Some(row) = self.input_row(y, ky) else { continue };

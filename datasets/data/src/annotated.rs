@@ -100,7 +100,9 @@ impl AnnotatedSet {
             add(format!("class {} {}", label.id, label.name));
         }
         for (i, image) in self.truth.images.iter().enumerate() {
-            add(format!("picture {} {} {}x{}", image.id, image.file_name, image.width, image.height));
+            let there = if matches!(self.files[i], Resolved::Found(_)) { "" } else { ", file missing" };
+            let Image { id, width, height, file_name, .. } = image;
+            add(format!("picture {id} {file_name} {width}x{height}{there}"));
             for a in self.annotations(i) {
                 let (bbox, seg) = (a.bbox.map(|b| b.to_array()), &a.segmentation);
                 add(format!("object {} {bbox:?} {} {} {seg:?}", a.category_id, a.iscrowd, a.ignore));
@@ -123,6 +125,12 @@ impl AnnotatedSet {
     pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Whether any object has a mask.
+    pub fn has_masks(&self) -> bool {
+        let usable = |a: &Annotation| a.segmentation.as_ref().is_some_and(|s| s.usable().is_some());
+        self.truth.annotations.iter().any(|a| !a.iscrowd && usable(a))
     }
 
     /// The annotation file that was found.

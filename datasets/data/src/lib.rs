@@ -17,6 +17,7 @@ pub mod loader;
 pub mod resize;
 pub mod rng;
 pub mod sampling;
+pub mod semantic;
 mod split;
 pub mod transforms;
 mod voc;

@@ -1,4 +1,6 @@
 //! Class index ↔ category id ↔ name ↔ colour: the only place that knows.
+mod ade20k;
+mod cityscapes;
 mod coco;
 
 use crate::{CategoryId, ClassIndex, Error, Result, coco_json::Category};
@@ -52,6 +54,26 @@ impl LabelMap {
             color: palette(i),
         };
         Self::new(coco::COCO.iter().enumerate().map(entry).collect())
+    }
+
+    /// The 150 classes of ADE20K, as mmsegmentation orders and colours them; ids are the values of label files, 1 to 150.
+    pub fn ade20k() -> Self {
+        let entry = |(i, &(name, color)): (usize, &(&str, [u8; 3]))| Label {
+            id: CategoryId(i as i64 + 1),
+            name: name.into(),
+            color,
+        };
+        Self::new(ade20k::ADE20K.iter().enumerate().map(entry).collect())
+    }
+
+    /// The 19 classes of Cityscapes in training order; ids are the values of `*_labelIds.png`.
+    pub fn cityscapes() -> Self {
+        let entry = |&(id, name, color): &(i64, &str, [u8; 3])| Label {
+            id: CategoryId(id),
+            name: name.into(),
+            color,
+        };
+        Self::new(cityscapes::CITYSCAPES.iter().map(entry).collect())
     }
 
     /// All categories of a file, **in file order**, as mmdetection and torchvision label them.

@@ -14,6 +14,8 @@ mod geometry;
 mod ids;
 mod label;
 mod mask;
+mod seg_target;
+mod semantic;
 mod target;
 
 pub use detection::{Detection, MaskLogits, RawDetection};
@@ -22,4 +24,6 @@ pub use geometry::{BoxXywh, BoxXyxy, Geometry, Size, xywh_from_xyxy, xyxy_from_x
 pub use ids::{CategoryId, ClassIndex, ImageId};
 pub use label::{Label, LabelMap};
 pub use mask::{Rle, Segmentation};
+pub use seg_target::SegTarget;
+pub use semantic::RawSemantic;
 pub use target::{DetTarget, TargetRules};

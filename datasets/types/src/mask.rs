@@ -19,6 +19,17 @@ pub enum Segmentation {
 }
 
 impl Segmentation {
+    /// The mask without rings of fewer than three points, as mmdetection reads it; `None` when nothing is left.
+    pub fn usable(&self) -> Option<Segmentation> {
+        match self {
+            Segmentation::Polygons(rings) => {
+                let rings: Vec<Vec<f64>> = rings.iter().filter(|r| r.len() >= 6).cloned().collect();
+                (!rings.is_empty()).then_some(Segmentation::Polygons(rings))
+            }
+            Segmentation::Rle(rle) => (!rle.is_empty()).then(|| Segmentation::Rle(rle.clone())),
+        }
+    }
+
     /// The mask in a picture of this size.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ pub struct DetTarget {
     pub boxes: Vec<BoxXyxy>,
     /// Classes.
     pub classes: Vec<ClassIndex>,
-    /// True for a crowd: neither an object to find nor background.
+    /// True for a crowd: not an object to find. (Whether anchors inside are background is the matcher's to say; with
+    /// mmdetection's settings they are.)
     pub ignore: Vec<bool>,
     /// Masks as annotated; `None` where the annotation has none.
     pub masks: Vec<Option<Segmentation>>,
@@ -61,7 +62,8 @@ impl TargetRules {
             if a.ignore || !overlaps || area <= 0.0 || bbox.w < 1.0 || bbox.h < 1.0 {
                 continue;
             }
-            target.push(xyxy_from_xywh(bbox), class, a.iscrowd, a.segmentation.clone());
+            let mask = a.segmentation.as_ref().and_then(Segmentation::usable);
+            target.push(xyxy_from_xywh(bbox), class, a.iscrowd, mask);
         }
         target
     }

@@ -4,14 +4,14 @@ use super::{CLASSES, batch, pixels, targets, tiny};
 use candle_core::{Device, Tensor};
 use care_heads::NormKind;
 use care_heads::retinanet::{RetinaNet, RetinaNetConfig};
-use care_heads::{Detector, DetectorConfig};
+use care_heads::{Detector, NetworkConfig};
 use care_nn::{ParamStore, Purpose, Role, recipe};
 use serde_json::Value;
 
 const NORMS: [NormKind; 2] = [NormKind::None, NormKind::Batch];
 
 fn config(norm: NormKind) -> RetinaNetConfig {
-    let DetectorConfig::RetinaNet(mut config) = tiny();
+    let NetworkConfig::RetinaNet(mut config) = tiny() else { unreachable!("a RetinaNet") };
     (config.neck.norm, config.head.norm) = (norm, norm);
     config
 }
@@ -129,17 +129,17 @@ fn parameters_are_named_as_by_mmdetection() {
 
 #[test]
 fn files_from_before_norms_still_read() {
-    let write = |norm| serde_json::to_value(DetectorConfig::RetinaNet(config(norm))).unwrap();
-    let read = |json: Value| serde_json::from_value::<DetectorConfig>(json).unwrap();
+    let write = |norm| serde_json::to_value(NetworkConfig::RetinaNet(config(norm))).unwrap();
+    let read = |json: Value| serde_json::from_value::<NetworkConfig>(json).unwrap();
     let (old, normed) = (write(NormKind::None), write(NormKind::Batch));
     assert_eq!((&normed["neck"]["norm"], &normed["head"]["norm"]), (&"batch".into(), &"batch".into()));
     assert!(old["neck"].get("norm").is_none() && old["head"].get("norm").is_none(), "{old}");
-    assert_eq!(read(normed.clone()), DetectorConfig::RetinaNet(config(NormKind::Batch)));
+    assert_eq!(read(normed.clone()), NetworkConfig::RetinaNet(config(NormKind::Batch)));
     let mut stripped = normed;
     for part in ["neck", "head"] {
         stripped[part].as_object_mut().unwrap().remove("norm");
     }
     assert_eq!(stripped, old);
-    assert_eq!(read(stripped), DetectorConfig::RetinaNet(config(NormKind::None)));
+    assert_eq!(read(stripped), NetworkConfig::RetinaNet(config(NormKind::None)));
     assert_eq!(read(old).num_classes(), CLASSES);
 }

@@ -3,6 +3,7 @@
 //! Only what can be judged without opening a file is checked here; clap ends with exit code 2 on its own.
 
 use care_data::Scale;
+use care_engine::views::{Slide, Views};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -57,6 +58,199 @@ pub enum Command {
     Bench(Bench),
     /// Write the synthetic demo data set
     Demo(Demo),
+}
+
+/// Give every pixel a class with the CARE Transformer, score label maps as mmsegmentation does, and look after weights.
+#[derive(Debug, Parser)]
+#[command(name = "care-seg", disable_version_flag = true, after_help = SEG_EXAMPLES, arg_required_else_help = true)]
+pub struct SegCli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<SegCommand>,
+}
+
+/// The commands of `care-seg`.
+#[derive(Debug, Subcommand)]
+pub enum SegCommand {
+    /// Score label maps: mIoU and its relatives exactly as mmsegmentation computes them
+    Eval(EvalSeg),
+    /// Segment pictures and folders of pictures
+    Infer(InferSeg),
+    /// Train a segmenter on a data set
+    Train(Box<Train>),
+    /// Go on with a training run that was stopped or killed
+    Resume(Resume),
+    /// Make, look into and convert weights
+    #[command(subcommand)]
+    Weights(Weights),
+    /// Measure CPU time, wall time and memory of a network
+    Bench(Bench),
+}
+
+/// `eval`: label maps of two folders, or a segmenter on a data set.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EVAL_SEG_EXAMPLES)]
+pub struct EvalSeg {
+    /// A data set and a segmenter.
+    #[command(subcommand)]
+    pub protocol: Option<SegProtocol>,
+    /// Two folders.
+    #[command(flatten)]
+    pub maps: EvalMaps,
+}
+
+/// Protocols that a segmenter can be scored with.
+#[derive(Debug, Subcommand)]
+pub enum SegProtocol {
+    /// Segment a data set (ADE20K folders, Cityscapes folders, or pictures with masks), then score
+    Ade20k(EvalAde20k),
+}
+
+/// `eval ade20k`.
+#[derive(Debug, Args)]
+pub struct EvalAde20k {
+    /// A data set: its folder, or `demo` for the synthetic one
+    #[arg(long, value_name = "DIR|demo")]
+    pub data: PathBuf,
+    /// Weights of a segmenter
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// Which part of the data set [default: the first of val2017, val, valid, validation, test]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Format of the data set [default: recognised by looking]
+    #[arg(long, value_name = "ade20k|cityscapes|masks")]
+    pub format: Option<String>,
+    /// Only the first N pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// How the segmenter is run
+    #[command(flatten)]
+    pub run: SegFlags,
+    /// How often it looks
+    #[command(flatten)]
+    pub views: ViewFlags,
+    /// End with exit code 4 when mIoU is below this
+    #[arg(long, allow_negative_numbers = true, value_name = "MIOU", value_parser = fraction)]
+    pub fail_under: Option<f64>,
+}
+
+/// `eval --gt --pred`.
+#[derive(Debug, Args)]
+pub struct EvalMaps {
+    /// Folder of label maps (PNG: 8 or 16 bits, or a palette's indices)
+    #[arg(long, value_name = "DIR", requires_all = ["pred", "classes"])]
+    pub gt: Option<PathBuf>,
+    /// Folder of predicted label maps of the same names
+    #[arg(long, value_name = "DIR", requires = "gt")]
+    pub pred: Option<PathBuf>,
+    /// Number of classes; values are 0 to N - 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub classes: Option<u32>,
+    /// Value of pixels that do not count; `none` or -1 when all count
+    #[arg(long, allow_negative_numbers = true, value_name = "255|none|N", default_value = "255", value_parser = ignore_index)]
+    pub ignore_index: IgnoreIndex,
+    /// In the labels 0 does not count and k is class k - 1 (ADE20K)
+    #[arg(long)]
+    pub reduce_zero_label: bool,
+    /// End with exit code 4 when mIoU is below this
+    #[arg(long, allow_negative_numbers = true, value_name = "MIOU", value_parser = fraction)]
+    pub fail_under: Option<f64>,
+}
+
+/// Value of pixels that do not count, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IgnoreIndex(pub Option<u16>);
+
+/// How often a segmenter looks at a picture.
+#[derive(Debug, Args)]
+pub struct ViewFlags {
+    /// Look at six scales, each mirrored, too, and average (twelve times the work)
+    #[arg(long, help_heading = "Segmenter")]
+    pub tta: bool,
+    /// Look through windows of CROP pixels that are STRIDE apart instead of at the whole picture
+    #[arg(long, value_name = "CROP/STRIDE", help_heading = "Segmenter")]
+    pub slide: Option<Slide>,
+}
+
+impl ViewFlags {
+    /// Several looks at a picture do not share a pass with other pictures.
+    ///
+    /// # Errors
+    /// Exit 2 with `--batch` above 1.
+    pub fn check(&self, batch: u16) -> Result<(), crate::exit::Failure> {
+        if batch == 1 || self.views().is_plain() {
+            return Ok(());
+        }
+        Err(crate::exit::Failure::usage("--batch cannot be combined with --tta and --slide"))
+    }
+
+    /// What the flags mean.
+    pub fn views(&self) -> Views {
+        let views = if self.tta { Views::augmented() } else { Views::default() };
+        Views { slide: self.slide, ..views }
+    }
+}
+
+/// What `infer` of a segmenter leaves in its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SaveSeg {
+    /// The pictures in the colours of their classes: overlays/
+    Overlay,
+    /// The class of every pixel as an 8-bit PNG: masks/
+    Mask,
+    /// The classes in their colours as a PNG: palette/
+    Palette,
+    /// Nothing
+    None,
+}
+
+/// `infer`: pictures in, label maps out.
+#[derive(Debug, Args)]
+#[command(after_help = INFER_SEG_EXAMPLES)]
+pub struct InferSeg {
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Weights of a segmenter (see `care-seg weights --help`)
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// What to write, one or more
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [SaveSeg::Overlay, SaveSeg::Mask], value_name = "overlay,mask,palette,none", help_heading = "Results")]
+    pub save: Vec<SaveSeg>,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// How the segmenter is run
+    #[command(flatten)]
+    pub run: SegFlags,
+    /// How often it looks
+    #[command(flatten)]
+    pub views: ViewFlags,
+}
+
+/// How a segmenter is run; what is not given comes from the weights file.
+#[derive(Debug, Args)]
+pub struct SegFlags {
+    /// Pictures per pass; only pictures of equal size share one, so results do not depend on it
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Segmenter")]
+    pub batch: u16,
+    /// Fit pictures into this size, keeping their ratio [default: from the weights]
+    #[arg(long, allow_negative_numbers = true, value_name = "N|LONGxSHORT", value_parser = scale, help_heading = "Segmenter")]
+    pub imgsz: Option<Scale>,
+}
+
+impl SegFlags {
+    /// The same flags as a detector has them.
+    pub fn common(&self) -> RunFlags {
+        RunFlags { batch: self.batch, imgsz: self.imgsz, conf: None, nms_iou: None, max_det: None }
+    }
 }
 
 /// Protocols that detections can be scored with.
@@ -165,8 +359,10 @@ pub struct Out {
 pub enum Save {
     /// The pictures with boxes, labels and scores drawn in: overlays/
     Overlay,
-    /// COCO results and the list of pictures that their ids stand for: results.bbox.json, images.json
+    /// COCO results and the list of pictures that their ids stand for: results.bbox.json, results.segm.json, images.json
     Coco,
+    /// One PNG per picture whose pixels are the number of the detection (as listed by --json, from 1), 0 for none: masks/
+    Masks,
     /// Nothing
     None,
 }
@@ -196,7 +392,8 @@ pub struct Infer {
 #[derive(Debug, Args)]
 #[command(after_help = TRAIN_EXAMPLES)]
 pub struct Train {
-    /// A data set (COCO, Roboflow COCO, YOLO data.yaml, Pascal VOC): its folder, or `demo` for the synthetic one
+    /// The folder of a data set, or `demo` for the synthetic one (COCO, Roboflow COCO, YOLO data.yaml, Pascal VOC; in care-seg
+    /// ADE20K, Cityscapes, pictures with masks)
     #[arg(long, value_name = "DIR|demo", help_heading = "Data")]
     pub data: PathBuf,
     /// Part to learn from [default: the first of train2017, train, training, trainval]
@@ -208,8 +405,8 @@ pub struct Train {
     /// Keep this share of the training part for scoring instead, every class in proportion
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "no_val", help_heading = "Data")]
     pub val_fraction: Option<f64>,
-    /// Format of the data set [default: recognised by looking]
-    #[arg(long, value_name = "coco|yolo|voc", help_heading = "Data")]
+    /// Format of the data set: coco, yolo or voc, in care-seg ade20k, cityscapes or masks [default: recognised by looking]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub format: Option<String>,
     /// Start from a detector; its architecture and preprocessing are taken over
     #[arg(long, value_name = "FILE", conflicts_with = "backbone", help_heading = "Start")]
@@ -217,7 +414,7 @@ pub struct Train {
     /// Start the backbone from an official CARE classification checkpoint
     #[arg(long, value_name = "FILE", help_heading = "Start")]
     pub backbone: Option<PathBuf>,
-    /// A preset's name, or a TOML file laid over one [default: retinanet_care_s0_custom with --weights or --backbone, retinanet_care_xs_scratch without]
+    /// A preset's name, or a TOML file laid over one [default: a ..._s0_custom with --weights or --backbone, a ..._xs_scratch without]
     #[arg(long, value_name = "NAME|FILE", help_heading = "Settings")]
     pub config: Option<PathBuf>,
     /// Change one setting, such as train.lr=0.001; may be repeated
@@ -297,23 +494,23 @@ pub enum Weights {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Make a detector that has not been trained
+    /// Make a network that has not been trained
     Init(WeightsInit),
 }
 
 /// `weights init`.
 #[derive(Debug, Args)]
 pub struct WeightsInit {
-    /// The detector
-    #[arg(long, default_value = "retinanet_care_s0", value_name = "NAME")]
-    pub model: String,
+    /// The network [default: retinanet_care_s0, in care-seg semantic_fpn_care_s0]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
     /// Official CARE classification checkpoint to start the backbone from
     #[arg(long, value_name = "FILE")]
     pub backbone: Option<PathBuf>,
-    /// Number of classes [default: 80, with COCO's names]
+    /// Number of classes [default: COCO's 80, or ADE20K's 150 for segmenters, with their names]
     #[arg(long, value_name = "N", conflicts_with = "labels_from", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub classes: Option<u32>,
-    /// Take the classes of a data set: its folder, a COCO instances file, or `demo`
+    /// Take the classes of a data set: its folder, `demo`, or for detectors a COCO instances file
     #[arg(long, value_name = "DATA")]
     pub labels_from: Option<PathBuf>,
     /// Seed of the initial values
@@ -382,6 +579,17 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `255`, `none`, or -1 for none.
+fn ignore_index(text: &str) -> Result<IgnoreIndex, String> {
+    match text {
+        "none" | "-1" => Ok(IgnoreIndex(None)),
+        _ => text
+            .parse()
+            .map(|v| IgnoreIndex(Some(v)))
+            .map_err(|_| "expected a value from 0 to 65535, or none".to_owned()),
+    }
+}
+
 /// The message without the words that clap puts in front itself.
 fn scale(text: &str) -> Result<Scale, String> {
     text.parse().map_err(|e: care_types::Error| e.to_string())
@@ -422,6 +630,30 @@ Examples:
   care-det infer photos/ more/cat.png --weights w.safetensors --conf 0.5 --out found
   care-det infer photos/ --weights w.safetensors --save none --json > detections.json";
 
+const SEG_EXAMPLES: &str = "\
+Examples:
+  Score label maps of any segmenter, with mmsegmentation's numbers:
+    care-seg eval --gt annotations/validation --pred predictions --classes 150 --reduce-zero-label
+  Train a segmenter on your own pictures and masks:
+    care-seg train --data my-data/ --out run
+  Segment pictures; overlays and label maps go to care-out/:
+    care-seg infer photos/ --weights run/weights/best.safetensors
+
+Results are on stdout, progress and messages on stderr; --json prints one line of JSON.
+Exit codes: 0 ok, 1 some inputs failed, 2 usage, 3 data rejected, 4 below --fail-under, 5 weights, 130 interrupted.
+CARE_ISA=portable|avx2|avx512|neon forces an instruction set.";
+
+const EVAL_SEG_EXAMPLES: &str = "\
+Examples:
+  care-seg eval --gt annotations/validation --pred predictions --classes 150 --reduce-zero-label
+  care-seg eval ade20k --data ADEChallengeData2016/ --weights w.safetensors
+  care-seg eval ade20k --data my-data/ --weights run/weights/best.safetensors --json";
+
+const INFER_SEG_EXAMPLES: &str = "\
+Examples:
+  care-seg infer street.jpg --weights w.safetensors
+  care-seg infer photos/ --weights w.safetensors --save overlay,palette --out seen";
+
 const TRAIN_EXAMPLES: &str = "\
 Examples:
   care-det train --data my-data/ --probe
@@ -453,6 +685,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+        SegCli::command().debug_assert();
     }
 
     #[test]

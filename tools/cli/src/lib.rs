@@ -1,6 +1,6 @@
 //! The command line of the project: arguments, commands, messages and exit codes.
 //!
-//! A library so that `care-det` (and later other programs) are thin; it is the only crate that prints.
+//! A library so that `care-det` and `care-seg` are thin and share one code path per verb; it is the only crate that prints.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ pub mod table;
 pub mod train_pictures;
 pub mod train_view;
 
-use args::{Cli, Global};
+use args::{Cli, Global, SegCli};
 use clap::{CommandFactory, Parser};
 use console::Console;
 use exit::{Exit, Failure};
@@ -25,14 +25,34 @@ use std::process::ExitCode;
 
 /// Runs `care-det` with the arguments of the process.
 pub fn care_det() -> ExitCode {
+    program::<Cli>("care-det", |cli| {
+        (cli.global, cli.command.map(|c| Box::new(|k| commands::run(c, k)) as Command))
+    })
+}
+
+/// Runs `care-seg` with the arguments of the process.
+pub fn care_seg() -> ExitCode {
+    program::<SegCli>("care-seg", |cli| {
+        (cli.global, cli.command.map(|c| Box::new(|k| commands::run_seg(c, k)) as Command))
+    })
+}
+
+/// What was typed, ready to be run.
+type Command = Box<dyn FnOnce(Console) -> Result<Exit, Failure>>;
+
+fn program<C: Parser + CommandFactory>(
+    name: &'static str,
+    parts: impl FnOnce(C) -> (Global, Option<Command>),
+) -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
     let json = typed.iter().any(|a| a == "--json");
-    let cli = match Cli::try_parse_from(&typed) {
-        Ok(cli) => cli,
+    let (global, command) = match C::try_parse_from(&typed) {
+        Ok(cli) => parts(cli),
         Err(e) => return refused(advice::improved(e, &typed), json),
     };
-    let console = Console { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose };
-    let exit = run(cli, console).unwrap_or_else(|failure| {
+    let console = Console { json: global.json, quiet: global.quiet, verbose: global.verbose };
+    let known: Vec<String> = C::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let exit = run(name, &global, (command, known), console).unwrap_or_else(|failure| {
         console.failure(&failure);
         failure.exit
     });
@@ -55,20 +75,21 @@ fn refused(e: clap::Error, json: bool) -> ExitCode {
     ExitCode::from(Exit::Usage.code())
 }
 
-fn run(cli: Cli, console: Console) -> Result<Exit, Failure> {
+fn run(
+    name: &'static str,
+    global: &Global,
+    (command, known): (Option<Command>, Vec<String>),
+    console: Console,
+) -> Result<Exit, Failure> {
     let isa = care_engine::machine::instruction_set()?;
-    let threads = set_threads(&cli.global)?;
-    if cli.global.version {
-        return version(&console, isa, threads);
+    let threads = set_threads(global)?;
+    if global.version {
+        return version(name, &console, isa, threads);
     }
     console.detail(&format!("instruction set {isa}, {threads} threads"));
-    match cli.command {
-        Some(command) => commands::run(command, console),
-        None => {
-            let names: Vec<String> =
-                Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-            Err(Failure::usage(format!("which command? One of {}; see care-det --help", names.join(", "))))
-        }
+    match command {
+        Some(command) => command(console),
+        None => Err(Failure::usage(format!("which command? One of {}; see {name} --help", known.join(", ")))),
     }
 }
 
@@ -91,9 +112,9 @@ struct Version {
     threads: usize,
 }
 
-fn version(console: &Console, isa: String, threads: usize) -> Result<Exit, Failure> {
+fn version(name: &'static str, console: &Console, isa: String, threads: usize) -> Result<Exit, Failure> {
     let version = env!("CARGO_PKG_VERSION");
-    console.text(&format!("care-det {version} ({isa}, {threads} threads)\n"))?;
-    console.json(&Version { name: "care-det", version, isa, threads })?;
+    console.text(&format!("{name} {version} ({isa}, {threads} threads)\n"))?;
+    console.json(&Version { name, version, isa, threads })?;
     Ok(Exit::Ok)
 }

@@ -59,6 +59,30 @@ pub fn writable_file(path: &Path, overwrite: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Nothing is written into a folder that is read, nor around it.
+pub fn require_outside(path: &Path, role: &str, read: &[PathBuf]) -> Result<(), Failure> {
+    let shown = path.display();
+    let whole = absolute(path);
+    for folder in read.iter().filter(|p| p.is_dir()) {
+        if whole.starts_with(absolute(folder)) {
+            let outside = absolute(folder).parent().map(|p| p.join("care-out"));
+            let outside = outside.map_or(String::new(), |p| format!(", such as {role} {}", p.display()));
+            return Err(Failure::usage(format!(
+                "{role} {shown}: lies inside {}, and nothing is written into a folder that is read; name another \
+                 folder{outside}",
+                folder.display()
+            )));
+        }
+    }
+    if let Some(input) = read.iter().find(|p| absolute(p).starts_with(&whole)) {
+        return Err(Failure::usage(format!(
+            "{role} {shown}: {} lies inside it and could be written over; name another with {role}",
+            input.display()
+        )));
+    }
+    Ok(())
+}
+
 /// A folder for results that was checked and is made when something is written.
 #[derive(Debug)]
 pub struct OutDir(PathBuf);
@@ -70,24 +94,7 @@ impl OutDir {
         if path.exists() && !path.is_dir() {
             return Err(Failure::usage(format!("--out {shown}: is a file, expected a folder")));
         }
-        let whole = absolute(path);
-        for folder in read.iter().filter(|p| p.is_dir()) {
-            if whole.starts_with(absolute(folder)) {
-                let outside = absolute(folder).parent().map(|p| p.join("care-out"));
-                let outside = outside.map_or(String::new(), |p| format!(", such as --out {}", p.display()));
-                return Err(Failure::usage(format!(
-                    "--out {shown}: lies inside {}, and nothing is written into a folder that is read; name another \
-                     folder{outside}",
-                    folder.display()
-                )));
-            }
-        }
-        if let Some(input) = read.iter().find(|p| absolute(p).starts_with(&whole)) {
-            return Err(Failure::usage(format!(
-                "--out {shown}: {} lies inside it and could be written over; name another with --out",
-                input.display()
-            )));
-        }
+        require_outside(path, "--out", read)?;
         let filled = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
         if filled && !overwrite {
             return Err(Failure::usage(format!(
@@ -124,6 +131,24 @@ impl OutDir {
         };
         let json = serde_json::to_vec(&written).map_err(|e| failed(&e))?;
         fs::write(&path, json).map_err(|e| failed(&e))
+    }
+
+    /// Writes a picture into a folder inside it and returns its place.
+    pub fn save_picture(
+        &self,
+        inside: &str,
+        name: &Path,
+        picture: &image::DynamicImage,
+    ) -> Result<PathBuf, Failure> {
+        let path = self.make(inside)?.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|e| Failure::runtime(format!("{}: could not be made: {e}", parent.display())))?;
+        }
+        picture
+            .save(&path)
+            .map_err(|e| Failure::runtime(format!("{}: could not be written: {e}", path.display())))?;
+        Ok(Path::new(inside).join(name))
     }
 
     /// Makes the folder (and one inside it, if `inside` is not empty) and returns its path.

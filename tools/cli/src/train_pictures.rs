@@ -2,11 +2,14 @@
 
 use care_engine::evaluate::EvalData;
 use care_engine::run_dir::{METRICS, RunDir};
-use care_engine::train::{MetricsLine, Validation};
+use care_engine::segment::SegData;
+use care_engine::train::{MetricsLine, Scores, ValData, Validation};
 use care_engine::{Error, Result};
-use care_report::{Chart, Series, line_chart_svg, mosaic, side_by_side};
+use care_report::{Chart, Series, beside, line_chart_svg, mosaic, scene_overlay, side_by_side};
 use care_types::coco_json::ResultRecord;
-use care_types::{DetTarget, Detection, LabelMap};
+use care_types::{DetTarget, Detection, LabelMap, SegTarget, Size};
+use image::RgbImage;
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Points of a chart, at most: more cannot be told apart.
@@ -17,6 +20,8 @@ const TILES: usize = 8;
 const TILE_WIDTH: u32 = 640;
 /// Detections below this are not drawn: 0.05, the usual threshold for scoring, would cover the picture.
 const SHOWN_SCORE: f32 = 0.3;
+/// Share of the class colours in label maps.
+const SCENE_OPACITY: f32 = 0.6;
 /// Of the JPEG.
 const QUALITY: u8 = 88;
 
@@ -24,15 +29,16 @@ const QUALITY: u8 = 88;
 pub fn charts(dir: &RunDir) -> Result<()> {
     let text = fs::read_to_string(dir.file(METRICS)).map_err(|e| failed(dir, METRICS, &e))?;
     let lines: Vec<MetricsLine> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-    let (mut train, mut val, mut ap, mut ap50) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut train, mut val) = (Vec::new(), Vec::new());
+    let mut scores = ["AP", "AP50", "segm_AP", "segm_AP50", "mIoU", "aAcc"].map(|name| (name, Vec::new()));
     for line in &lines {
         match line {
             MetricsLine::Step { step, loss, .. } => train.push((*step as f64, *loss)),
             MetricsLine::Validation { step, val_loss, val: figures, .. } => {
                 let at = *step as f64;
                 val.push((at, *val_loss));
-                for (name, points) in [("AP", &mut ap), ("AP50", &mut ap50)] {
-                    points.extend(figures.get(name).map(|v| (at, *v)));
+                for (name, points) in &mut scores {
+                    points.extend(figures.get(*name).map(|v| (at, *v)));
                 }
             }
         }
@@ -42,7 +48,11 @@ pub fn charts(dir: &RunDir) -> Result<()> {
         line_chart_svg(&Chart { title: title.into(), x_label: "step".into(), y_label: y.into(), series })
     };
     let losses = chart("Loss", "loss", vec![series("training", thinned(&train)), series("validation", val)]);
-    let scores = chart("Validation", "AP", vec![series("AP", ap), series("AP50", ap50)]);
+    let names = [("segm_AP", "mask AP"), ("segm_AP50", "mask AP50")];
+    let shown = |name| names.iter().find(|n| n.0 == name).map_or(name, |n| n.1);
+    let curves = scores.into_iter().filter(|(_, points)| !points.is_empty());
+    let curves = curves.map(|(name, points)| series(shown(name), points)).collect();
+    let scores = chart("Validation", "score", curves);
     for (name, svg) in [("loss.svg", losses), ("ap.svg", scores)] {
         fs::write(dir.file(name), svg).map_err(|e| failed(dir, name, &e))?;
     }
@@ -64,19 +74,53 @@ fn failed(dir: &RunDir, name: &str, e: &dyn std::fmt::Display) -> Error {
 }
 
 /// `predictions.jpg`: pictures of the validation part, what is there on the left, what is found on the right.
-pub fn predictions(dir: &RunDir, data: &EvalData, validation: &Validation) -> Result<()> {
-    let mut tiles = Vec::new();
-    for &position in &spread(&validation.positions) {
-        // pictures that cannot be read are reported with the scores
-        let Ok(example) = data.pictures().example(position) else { continue };
-        let id = data.image(position).0;
-        let records = validation.boxes.iter().filter(|r| r.image_id == id);
-        let found: Vec<Detection> = records.filter_map(|r| detection(r, data.labels())).collect();
-        tiles.push(side_by_side(&example.picture, &truth(&example.target), &found, data.labels()));
-    }
+pub fn predictions(dir: &RunDir, data: &ValData, validation: &Validation) -> Result<()> {
+    let tiles = match (data, &validation.scores) {
+        (ValData::Objects(data), Scores::Objects { boxes, masks, .. }) => {
+            object_tiles(data, &validation.positions, (boxes, masks))
+        }
+        (ValData::Labels(data), Scores::Labels { maps, .. }) => label_tiles(data, maps),
+        _ => return Err(Error::internal("scores of another task than the data's")),
+    };
     let name = "predictions.jpg";
     let encoded = jpeg(&mosaic(&tiles, 2, TILE_WIDTH)).map_err(|e| failed(dir, name, &e))?;
     fs::write(dir.file(name), encoded).map_err(|e| failed(dir, name, &e))
+}
+
+fn object_tiles(
+    data: &EvalData,
+    positions: &[usize],
+    (boxes, masks): (&[ResultRecord], &[ResultRecord]),
+) -> Vec<RgbImage> {
+    let mut tiles = Vec::new();
+    for &position in &spread(positions) {
+        // pictures that cannot be read are reported with the scores
+        let Ok(example) = data.pictures().example(position) else { continue };
+        let id = data.image(position).0;
+        let of_picture = |records: &[ResultRecord]| -> Vec<ResultRecord> {
+            records.iter().filter(|r| r.image_id == id).cloned().collect()
+        };
+        let own_masks = of_picture(masks);
+        let own_masks = own_masks.iter().map(Some).chain(std::iter::repeat(None));
+        let found: Vec<Detection> = of_picture(boxes)
+            .iter()
+            .zip(own_masks)
+            .filter_map(|(b, m)| detection(b, m, data.labels()))
+            .collect();
+        let truth = truth(&example.target, example.picture.dimensions(), !masks.is_empty());
+        tiles.push(side_by_side(&example.picture, &truth, &found, data.labels()));
+    }
+    tiles
+}
+
+fn label_tiles(data: &SegData, maps: &BTreeMap<usize, SegTarget>) -> Vec<RgbImage> {
+    let mut tiles = Vec::new();
+    for (&position, map) in maps {
+        let Ok(example) = data.pictures().example(position) else { continue };
+        let half = |map: &SegTarget| scene_overlay(&example.picture, map, data.labels(), SCENE_OPACITY);
+        tiles.push(beside([half(&example.target), half(map)], ["truth".to_owned(), "found".to_owned()]));
+    }
+    tiles
 }
 
 /// A few positions, evenly over the part.
@@ -85,17 +129,24 @@ fn spread(positions: &[usize]) -> Vec<usize> {
     (0..count).map(|k| positions[k * positions.len() / count]).collect()
 }
 
-fn truth(target: &DetTarget) -> Vec<Detection> {
-    let one =
-        |k: usize| Detection { class: target.classes[k], score: 1.0, bbox: target.boxes[k], mask: None };
+fn truth(target: &DetTarget, (width, height): (u32, u32), with_masks: bool) -> Vec<Detection> {
+    let mask = |k: usize| target.masks[k].as_ref()?.to_rle(Size { width, height }).ok();
+    let one = |k: usize| Detection {
+        class: target.classes[k],
+        score: 1.0,
+        bbox: target.boxes[k],
+        mask: mask(k).filter(|_| with_masks),
+    };
     (0..target.len()).filter(|&k| !target.ignore[k]).map(one).collect()
 }
 
-fn detection(record: &ResultRecord, labels: &LabelMap) -> Option<Detection> {
+/// A box record and the mask record of the same detection.
+fn detection(record: &ResultRecord, mask: Option<&ResultRecord>, labels: &LabelMap) -> Option<Detection> {
+    let mask = mask.and_then(|r| r.segmentation.clone());
     let score = record.score as f32;
     let bbox = care_types::xyxy_from_xywh(record.bbox?);
     let class = labels.index_of_id(record.category_id)?;
-    (score >= SHOWN_SCORE).then_some(Detection { class, score, bbox, mask: None })
+    (score >= SHOWN_SCORE).then_some(Detection { class, score, bbox, mask })
 }
 
 fn jpeg(picture: &image::RgbImage) -> image::ImageResult<Vec<u8>> {

@@ -8,15 +8,16 @@ use crate::grads::Gradients;
 use crate::measure::{Cost, Phases, measure};
 use crate::memory;
 use crate::optim::{BackboneRate, DecayRule, Optimizer, OptimizerConfig, param_groups};
+use crate::predict::best_classes;
 use crate::weights::recipe_overrides;
 use candle_core::{Device, Tensor, Var};
 use care_backbone::care::{Care, CareClassifier, CareConfig};
 use care_backbone::{Backbone, BackboneConfig};
-use care_heads::registry::DetectorConfig;
+use care_heads::registry::{Network, NetworkConfig};
 use care_heads::{ImageInfo, Images};
 use care_nn::params::Builder;
 use care_nn::{Conv3x3, NormMode, ParamStore, Purpose, ops, recipe};
-use care_types::{BoxXyxy, ClassIndex, DetTarget};
+use care_types::{BoxXyxy, ClassIndex, DetTarget, Geometry, SegTarget, Segmentation, Size};
 
 /// Salt of the values and of the input.
 const SALT: &str = "bench";
@@ -51,7 +52,7 @@ pub struct Request {
 /// The names that [`run`] knows.
 pub fn models() -> Vec<String> {
     let backbones = BackboneConfig::names().flat_map(|n| [n.to_owned(), format!("{n}{FEATURES}")]);
-    backbones.chain(DetectorConfig::preset_names().map(str::to_owned)).collect()
+    backbones.chain(NetworkConfig::preset_names().map(str::to_owned)).collect()
 }
 
 /// Measures.
@@ -60,9 +61,9 @@ pub fn models() -> Vec<String> {
 /// `Config` for an unknown model or a size that it cannot take, `Unsupported` to train a feature extractor alone.
 pub fn run(request: &Request) -> Result<Cost> {
     memory::check_pass(request.width as u64, request.height as u64, request.batch as u64)?;
-    if DetectorConfig::preset_names().any(|n| n == request.model) {
-        let config = DetectorConfig::preset(&request.model)?;
-        return if request.train { train_detector(request, config) } else { detect(request, config) };
+    if NetworkConfig::preset_names().any(|n| n == request.model) {
+        let config = NetworkConfig::preset(&request.model)?;
+        return if request.train { train_network(request, config) } else { look(request, config) };
     }
     let name = request.model.strip_suffix(FEATURES).unwrap_or(&request.model);
     if !BackboneConfig::names().any(|n| n == name) {
@@ -140,18 +141,33 @@ fn classify(request: &Request, config: &CareConfig) -> Result<Cost> {
     })
 }
 
-fn detect(request: &Request, mut config: DetectorConfig) -> Result<Cost> {
-    config.select_mut().score_threshold = 0.0;
+/// From a tensor to detections, or to the class of every pixel.
+fn look(request: &Request, mut config: NetworkConfig) -> Result<Cost> {
+    if let Some(select) = config.select_mut() {
+        *select.score_threshold = 0.0;
+    }
     let (net, store, _) = built(infer(request), |b| config.build(b))?;
     drop(store);
     let images = images(request)?;
     measure(request.repeat, |phases| {
         phases.start_lap();
-        let found = net.detect_observed(&images, &mut |phase| phases.end_lap(phase))?;
-        match found.iter().all(|picture| !picture.is_empty()) {
-            true => Ok(()),
-            false => Err(Error::internal("a score threshold of 0 left a picture without detections")),
+        match &net {
+            Network::Detector(net) => {
+                let found = net.detect_observed(&images, &mut |phase| phases.end_lap(phase))?;
+                if found.iter().any(Vec::is_empty) {
+                    return Err(Error::internal("a score threshold of 0 left a picture without detections"));
+                }
+            }
+            Network::Segmenter(net) => {
+                let found = net.segment_observed(&images, &mut |phase| phases.end_lap(phase))?;
+                let size = images.info[0].padded;
+                for raw in &found {
+                    best_classes(raw, &Geometry::new(size, size, size))?;
+                }
+                phases.end_lap("label map");
+            }
         }
+        Ok(())
     })
 }
 
@@ -211,13 +227,33 @@ fn train_classifier(request: &Request, config: &CareConfig) -> Result<Cost> {
     })
 }
 
-fn train_detector(request: &Request, config: DetectorConfig) -> Result<Cost> {
+fn train_network(request: &Request, config: NetworkConfig) -> Result<Cost> {
     let purpose = Purpose::Train { norm: NormMode::Batch };
     let (net, store, root) = built(purpose, |b| config.build(b))?;
     let images = images(request)?;
-    let targets = vec![target(request, config.num_classes()); request.batch];
     let mut trainee = Trainee::new(store, root);
-    measure(request.repeat, |phases| trainee.step(phases, || Ok(net.losses(&images, &targets)?.total()?)))
+    match net {
+        Network::Detector(net) => {
+            let targets = vec![target(request, config.num_classes()); request.batch];
+            measure(request.repeat, |phases| {
+                trainee.step(phases, || Ok(net.losses(&images, &targets)?.total()?))
+            })
+        }
+        Network::Segmenter(net) => {
+            let targets = vec![label_map(request, config.num_classes())?; request.batch];
+            measure(request.repeat, |phases| {
+                trainee.step(phases, || Ok(net.losses(&images, &targets)?.total()?))
+            })
+        }
+    }
+}
+
+/// Squares of all classes.
+fn label_map(request: &Request, classes: usize) -> Result<SegTarget> {
+    const SIDE: usize = 32;
+    let class = |i: usize| ((i / request.width / SIDE * 7 + i % request.width / SIDE) % classes) as u8;
+    let values = (0..request.width * request.height).map(class).collect();
+    Ok(SegTarget::new(Size::new(request.width as u32, request.height as u32), values)?)
 }
 
 /// Objects of all sizes, spread over the picture.
@@ -229,7 +265,10 @@ fn target(request: &Request, classes: usize) -> DetTarget {
         let size = 0.05 + 0.4 * at("size");
         let (x0, y0) = (at("x") * (1.0 - size) * w, at("y") * (1.0 - size) * h);
         let bbox = BoxXyxy::new(x0, y0, x0 + size * w, y0 + size * h);
-        target.push(bbox, ClassIndex(i % classes), false, None);
+        let BoxXyxy { x0, y0, x1, y1 } = bbox;
+        let diamond = [(x0 + x1) / 2.0, y0, x1, (y0 + y1) / 2.0, (x0 + x1) / 2.0, y1, x0, (y0 + y1) / 2.0];
+        let mask = Segmentation::Polygons(vec![diamond.map(f64::from).to_vec()]);
+        target.push(bbox, ClassIndex(i % classes), false, Some(mask));
     }
     target
 }

@@ -152,6 +152,8 @@ impl EvalData {
 pub struct Detected {
     /// Box records, pictures in the order of the data set, best first within each.
     pub boxes: Vec<ResultRecord>,
+    /// Mask records in the same order, of a detector that finds masks.
+    pub masks: Vec<ResultRecord>,
     /// Positions of the pictures that are done, failed ones included.
     pub done: Vec<usize>,
     /// Positions of the pictures that failed, and why.
@@ -175,19 +177,22 @@ pub fn detect_all(
     let labels = classes::in_network_order(predictor.labels(), data.labels())?;
     let (pictures, chosen) = (Arc::clone(&data.pictures), positions.to_vec());
     let source = Source::new(positions.len(), move |i| Ok(pictures.example(chosen[i])?.picture));
-    let mut found: Vec<Option<Result<Vec<Detection>>>> = positions.iter().map(|_| None).collect();
+    let mut found: Vec<Option<Result<Records>>> = positions.iter().map(|_| None).collect();
     let phases = predictor.run(&source, run.0, run.1, &mut |Outcome { index, result }| {
-        found[index] = Some(result.map(|p| p.detections));
+        let image = data.image(positions[index]).0;
+        found[index] = Some(result.map(|p| Records::of(image, &p.detections, &labels)));
         tick();
         Ok(())
     })?;
-    let mut detected = Detected { boxes: Vec::new(), done: Vec::new(), failed: Vec::new(), phases };
+    let mut detected =
+        Detected { boxes: Vec::new(), masks: Vec::new(), done: Vec::new(), failed: Vec::new(), phases };
     for (&position, outcome) in positions.iter().zip(found) {
         match outcome {
             None => continue,
             Some(Err(e)) => detected.failed.push((position, e)),
-            Some(Ok(detections)) => {
-                detected.boxes.extend(box_records(data.image(position).0, &detections, &labels))
+            Some(Ok(records)) => {
+                detected.boxes.extend(records.boxes);
+                detected.masks.extend(records.masks);
             }
         }
         detected.done.push(position);
@@ -195,13 +200,24 @@ pub fn detect_all(
     Ok(detected)
 }
 
-/// Detections of one picture as COCO box records.
-pub fn box_records<'a>(
-    image: ImageId,
-    detections: &'a [Detection],
-    labels: &'a LabelMap,
-) -> impl Iterator<Item = ResultRecord> + 'a {
-    detections.iter().filter_map(move |d| Some(ResultRecord::from_box(image, labels.id(d.class)?, d)))
+/// Detections of one picture as COCO records.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// With boxes.
+    pub boxes: Vec<ResultRecord>,
+    /// With masks, of the detections that have one.
+    pub masks: Vec<ResultRecord>,
+}
+
+impl Records {
+    /// The records of a picture, in the order of its detections.
+    pub fn of(image: ImageId, detections: &[Detection], labels: &LabelMap) -> Self {
+        let known = || detections.iter().filter_map(|d| Some((labels.id(d.class)?, d)));
+        Self {
+            boxes: known().map(|(category, d)| ResultRecord::from_box(image, category, d)).collect(),
+            masks: known().filter_map(|(category, d)| ResultRecord::from_mask(image, category, d)).collect(),
+        }
+    }
 }
 
 /// The classes of a data set, a COCO instances file, or the demo set, for new weights.

@@ -1,7 +1,8 @@
 //! Looking into weights files of any origin, and rewriting them.
 
 use crate::error::Result;
-use crate::weights::{PROVENANCE_KEY, Provenance, SPEC_KEY, SourceFile, Spec, read_json, sha256_of};
+use crate::shipped;
+use crate::weights::{self, PROVENANCE_KEY, Provenance, SPEC_KEY, SourceFile, Spec, read_json, sha256_of};
 use care_nn::checkpoint::{Checkpoint, Select};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ pub struct TensorLine {
 /// # Errors
 /// `Config` when there is no such file, `Weights` when it cannot be read.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let checkpoint = Checkpoint::read(path, &Select::Auto)?;
+    let checkpoint = weights::read(path)?;
     let (spec, provenance) =
         (read_json(&checkpoint, SPEC_KEY, path)?, read_json(&checkpoint, PROVENANCE_KEY, path)?);
     let count = |buffers: bool| -> u64 {
@@ -71,7 +72,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     metadata.retain(|key, _| key != SPEC_KEY && key != PROVENANCE_KEY);
     Ok(Inspection {
         file: path.display().to_string(),
-        bytes: std::fs::metadata(path).map(|m| m.len()).unwrap_or(0),
+        bytes: shipped::find(path)
+            .map_or_else(|| std::fs::metadata(path).map_or(0, |m| m.len()), |bytes| bytes.len() as u64),
         sha256: sha256_of(path)?,
         spec,
         provenance,

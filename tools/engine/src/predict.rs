@@ -1,4 +1,4 @@
-//! Pictures in, detections in original pixels out: the path that `infer` and `eval` share.
+//! Pictures in, detections or label maps in original pixels out: the path that `infer` and `eval` share.
 //!
 //! Decoding and resizing run on other threads while the network works. Pictures share a pass only when their padded
 //! sizes are equal, so the result of one never depends on its neighbours or on `--batch`.
@@ -8,17 +8,28 @@ use crate::error::{Error, Result};
 use crate::machine::in_pool;
 use crate::measure::Phases;
 use crate::stop::Stop;
+use crate::views::{self, Views};
 use candle_core::{Device, Tensor};
+use care_data::semantic::aligned;
 use care_data::{Preprocess, Sample, prefetch};
-use care_heads::{Detector, ImageInfo, Images};
-use care_types::{Detection, Geometry, LabelMap, RawDetection, Size};
+use care_heads::{ImageInfo, Images, Network};
+use care_kernels::label_map::{Part, Taps, label_map};
+use care_kernels::map::Map;
+use care_kernels::paste_mask::paste_mask;
+use care_types::{
+    BoxXyxy, Detection, Geometry, LabelMap, MaskLogits, RawDetection, RawSemantic, Rle, SegTarget, Size,
+};
 use image::RgbImage;
+use rayon::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Threads that decode: a picture takes about 10 ms, which two threads hide behind any of our networks.
 const DECODERS: usize = 2;
+
+/// Probability from which a pixel belongs to a mask, mmdetection's `mask_thr_binary`.
+const MASK_THRESHOLD: f32 = 0.5;
 
 /// Reads picture `i`; the message of an error names the file.
 type Load = dyn Fn(usize) -> care_types::Result<RgbImage> + Send + Sync;
@@ -72,21 +83,38 @@ pub struct Outcome {
     pub result: Result<Prediction>,
 }
 
-/// The detections of one picture.
+/// What was found in one picture.
 pub struct Prediction {
     /// Size of the original picture.
     pub size: Size,
-    /// Best first, in original pixels.
+    /// Of a detector: best first, in original pixels.
     pub detections: Vec<Detection>,
+    /// Of a segmenter: the class of every pixel of the original picture.
+    pub labels: Option<SegTarget>,
     /// The picture itself, when [`RunOptions::keep_pictures`] asked for it.
     pub picture: Option<RgbImage>,
 }
 
-/// A detector built for inference, with the preprocessing and the classes of its weights.
+/// What a network says about one picture, in original pixels.
+pub enum Found {
+    /// Of a detector, best first.
+    Objects(Vec<Detection>),
+    /// Of a segmenter.
+    Labels(SegTarget),
+}
+
+/// What a network says about a batch, in network pixels.
+enum Raw {
+    Objects(Vec<Vec<RawDetection>>),
+    Labels(Vec<RawSemantic>),
+}
+
+/// A network built for inference, with the preprocessing and the classes of its weights.
 pub struct Predictor {
-    detector: Box<dyn Detector>,
+    network: Network,
     preprocess: Preprocess,
     labels: LabelMap,
+    views: Views,
 }
 
 /// A picture on its way to the network.
@@ -109,13 +137,26 @@ impl Predictor {
     ///
     /// # Errors
     /// `Config` when the preprocessing is impossible, `Internal` when there are not as many labels as classes.
-    pub fn new(detector: Box<dyn Detector>, preprocess: Preprocess, labels: LabelMap) -> Result<Self> {
+    pub fn new(network: Network, preprocess: Preprocess, labels: LabelMap) -> Result<Self> {
         preprocess.check()?;
-        if detector.num_classes() != labels.len() {
-            let (classes, names) = (detector.num_classes(), labels.len());
-            return Err(Error::internal(format!("a detector of {classes} classes with {names} names")));
+        if network.num_classes() != labels.len() {
+            let (classes, names) = (network.num_classes(), labels.len());
+            return Err(Error::internal(format!("a network of {classes} classes with {names} names")));
         }
-        Ok(Self { detector, preprocess, labels })
+        Ok(Self { network, preprocess, labels, views: Views::default() })
+    }
+
+    /// The same network looking at every picture in another way; only segmenters can.
+    ///
+    /// # Errors
+    /// `Config` for a detector.
+    pub fn with_views(self, views: Views) -> Result<Self> {
+        match (&self.network, views.is_plain()) {
+            (Network::Detector(_), false) => Err(Error::config(
+                "a detector looks at a picture once, as a whole; leave out --tta and --slide",
+            )),
+            _ => Ok(Self { views, ..self }),
+        }
     }
 
     /// The classes.
@@ -128,19 +169,31 @@ impl Predictor {
         &self.preprocess
     }
 
-    /// Detections of prepared pictures of one padded size.
+    /// What is found in prepared pictures of one padded size.
     ///
     /// # Errors
     /// `Internal` when sizes differ or a computation fails.
-    pub fn detect(&self, samples: Vec<Sample>, phases: &mut Phases) -> Result<Vec<Vec<Detection>>> {
+    pub fn look(&self, samples: Vec<Sample>, phases: &mut Phases) -> Result<Vec<Found>> {
         let geometries: Vec<Geometry> = samples.iter().map(|s| s.geometry).collect();
         let images = phases.time("collate", || collate(samples))?;
         phases.start_lap();
-        let raw = in_pool(|| self.detector.detect_observed(&images, &mut |phase| phases.end_lap(phase)))?;
+        let mut lap = |phase| phases.end_lap(phase);
+        let raw = in_pool(|| {
+            Ok::<_, Error>(match &self.network {
+                Network::Detector(net) => Raw::Objects(net.detect_observed(&images, &mut lap)?),
+                Network::Segmenter(net) => Raw::Labels(net.segment_observed(&images, &mut lap)?),
+            })
+        })?;
         drop(images);
-        phases.time("postprocess", || {
-            let pairs = raw.into_iter().zip(&geometries);
-            pairs.map(|(found, geometry)| in_original_pixels(found, geometry)).collect()
+        phases.time("postprocess", || match raw {
+            Raw::Objects(raw) => {
+                let pairs = raw.into_iter().zip(&geometries);
+                pairs.map(|(found, g)| Ok(Found::Objects(in_original_pixels(found, g)?))).collect()
+            }
+            Raw::Labels(raw) => {
+                let pairs = raw.iter().zip(&geometries);
+                pairs.map(|(found, g)| Ok(Found::Labels(in_pool(|| best_classes(found, g))?))).collect()
+            }
         })
     }
 
@@ -157,7 +210,13 @@ impl Predictor {
         sink: &mut dyn FnMut(Outcome) -> Result<()>,
     ) -> Result<Phases> {
         let (load, preprocess) = (Arc::clone(&source.load), self.preprocess);
-        let prepare = move |i| prepare(i, &*load, &preprocess, options.keep_pictures);
+        let shape = match self.network {
+            Network::Detector(_) => Preprocess::apply,
+            // label maps are scored without padding, as published numbers are
+            Network::Segmenter(_) => aligned,
+        };
+        let keep = options.keep_pictures || !self.views.is_plain();
+        let prepare = move |i| prepare(i, &*load, |p| shape(&preprocess, p), keep);
         let decoders = DECODERS.min(rayon::current_num_threads());
         let ahead = options.batch + decoders;
         let mut batching = Batching::new(options.batch);
@@ -168,6 +227,9 @@ impl Predictor {
             }
             match prepared {
                 Err(e) => sink(Outcome { index, result: Err(e.into()) })?,
+                Ok(p) if !self.views.is_plain() => {
+                    self.finish_closely(p, options.keep_pictures, &mut phases, sink)?
+                }
                 Ok(p) => {
                     if let Some(group) = batching.push(p.sample.geometry.padded, p) {
                         self.finish(group, &mut phases, sink)?;
@@ -184,6 +246,30 @@ impl Predictor {
         Ok(phases)
     }
 
+    /// A picture that is looked at several times.
+    fn finish_closely(
+        &self,
+        prepared: Prepared,
+        keep: bool,
+        phases: &mut Phases,
+        sink: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let Prepared { index, picture, spent, .. } = prepared;
+        phases.add("decode", spent.decode);
+        let (Network::Segmenter(net), Some(picture)) = (&self.network, picture) else {
+            return Err(Error::internal("several views of a picture that was not kept"));
+        };
+        let found = views::look(net.as_ref(), &picture, (&self.preprocess, &self.views), phases);
+        let size = Size::new(picture.width(), picture.height());
+        let result = found.map(|labels| Prediction {
+            size,
+            detections: Vec::new(),
+            labels: Some(labels),
+            picture: keep.then_some(picture),
+        });
+        sink(Outcome { index, result })
+    }
+
     /// One pass; when it fails, each of its pictures has failed.
     fn finish(
         &self,
@@ -198,10 +284,14 @@ impl Predictor {
             rest.push((p.index, p.sample.geometry.original, p.picture));
             samples.push(p.sample);
         }
-        match self.detect(samples, phases) {
+        match self.look(samples, phases) {
             Ok(found) => {
-                for ((index, size, picture), detections) in rest.into_iter().zip(found) {
-                    sink(Outcome { index, result: Ok(Prediction { size, detections, picture }) })?;
+                for ((index, size, picture), found) in rest.into_iter().zip(found) {
+                    let (detections, labels) = match found {
+                        Found::Objects(detections) => (detections, None),
+                        Found::Labels(labels) => (Vec::new(), Some(labels)),
+                    };
+                    sink(Outcome { index, result: Ok(Prediction { size, detections, labels, picture }) })?;
                 }
             }
             Err(e) => {
@@ -217,11 +307,16 @@ impl Predictor {
     }
 }
 
-fn prepare(index: usize, load: &Load, preprocess: &Preprocess, keep: bool) -> care_types::Result<Prepared> {
+fn prepare(
+    index: usize,
+    load: &Load,
+    shape: impl Fn(&RgbImage) -> Sample,
+    keep: bool,
+) -> care_types::Result<Prepared> {
     let start = Instant::now();
     let picture = load(index)?;
     let decode = start.elapsed();
-    let sample = preprocess.apply(&picture);
+    let sample = shape(&picture);
     let spent = Spent { decode, preprocess: start.elapsed() - decode };
     Ok(Prepared { index, sample, picture: keep.then_some(picture), spent })
 }
@@ -258,20 +353,38 @@ fn join(samples: Vec<Sample>) -> Vec<f32> {
 /// The only place where network pixels become original pixels.
 fn in_original_pixels(found: Vec<RawDetection>, geometry: &Geometry) -> Result<Vec<Detection>> {
     let convert = |raw: RawDetection| {
-        if raw.mask_logits.is_some() {
-            return Err(Error::unsupported("this build does not paste masks"));
-        }
         let bbox = geometry.to_original(raw.bbox);
-        Ok(Detection { class: raw.class, score: raw.score, bbox, mask: None })
+        let mask = raw.mask_logits.map(|logits| pasted(&logits, bbox, geometry.original)).transpose()?;
+        Ok(Detection { class: raw.class, score: raw.score, bbox, mask })
     };
-    found.into_iter().map(convert).collect()
+    found.into_par_iter().map(convert).collect()
+}
+
+/// The best class of every original pixel.
+pub(crate) fn best_classes(raw: &RawSemantic, geometry: &Geometry) -> Result<SegTarget> {
+    let Geometry { original, resized, padded, .. } = *geometry;
+    let axis = |cells: usize, side: fn(Size) -> u32| {
+        Taps::axis(cells, side(padded) as usize, side(resized) as usize, side(original) as usize)
+    };
+    let (rows, columns) = (axis(raw.height, |s| s.height), axis(raw.width, |s| s.width));
+    let mut classes = vec![0; rows.len() * columns.len()];
+    let logits = Map::dense(&raw.logits, [1, raw.height, raw.width, raw.classes]);
+    label_map(&Part { logits, rows: &rows, columns: &columns }, &mut classes);
+    Ok(SegTarget::new(original, classes)?)
+}
+
+/// The mask in a picture of this size.
+fn pasted(logits: &MaskLogits, bbox: BoxXyxy, picture: Size) -> Result<Rle> {
+    let Size { width, height } = picture;
+    let counts = paste_mask(&logits.data, logits.size, bbox.to_array(), [height, width], MASK_THRESHOLD);
+    Ok(Rle::from_counts(height, width, &counts)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use care_heads::Losses;
-    use care_types::{BoxXyxy, ClassIndex, DetTarget};
+    use care_heads::{Detector, Losses};
+    use care_types::{ClassIndex, DetTarget};
 
     /// Finds one object per picture: its score is the mean of the picture's slot, its box the whole picture.
     struct MeanDetector;
@@ -302,7 +415,12 @@ mod tests {
 
     fn predictor() -> Predictor {
         let preprocess = Preprocess { scale: "64".parse().unwrap(), ..Preprocess::default() };
-        Predictor::new(Box::new(MeanDetector), preprocess, LabelMap::from_names(&["thing"], 1)).unwrap()
+        Predictor::new(
+            Network::Detector(Box::new(MeanDetector)),
+            preprocess,
+            LabelMap::from_names(&["thing"], 1),
+        )
+        .unwrap()
     }
 
     /// Pictures of three shapes; number 5 cannot be read.

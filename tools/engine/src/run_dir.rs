@@ -170,13 +170,13 @@ impl Lines {
     /// Appends one value.
     ///
     /// # Errors
-    /// `Config` when the disk is full.
+    /// `Internal` when the disk is full.
     pub fn push(&mut self, value: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_string(value).map_err(|e| Error::internal(e.to_string()))?;
         line.push('\n');
         self.file
             .write_all(line.as_bytes())
-            .map_err(|e| Error::config(format!("{}: {e}", self.path.display())))?;
+            .map_err(|e| Error::internal(format!("{}: {e}", self.path.display())))?;
         self.bytes += line.len() as u64;
         Ok(())
     }
@@ -184,9 +184,9 @@ impl Lines {
     /// Waits until the lines are on the disk and tells how long the file is.
     ///
     /// # Errors
-    /// `Config` when the disk refuses.
+    /// `Internal` when the disk refuses.
     pub fn settle(&mut self) -> Result<u64> {
-        self.file.sync_data().map_err(|e| Error::config(format!("{}: {e}", self.path.display())))?;
+        self.file.sync_data().map_err(|e| Error::internal(format!("{}: {e}", self.path.display())))?;
         Ok(self.bytes)
     }
 }

@@ -4,9 +4,12 @@
 //! `care.provenance` (where the numbers come from). Nothing about a run is guessed from tensor names or shapes.
 
 use crate::error::{Error, Result};
+use crate::evaluate::DEMO;
 use crate::predict::Predictor;
+use crate::shipped;
+use care_data::demo::DemoSplit;
 use care_data::{Preprocess, Scale};
-use care_heads::registry::DetectorConfig;
+use care_heads::registry::{NetworkConfig, Task};
 use care_nn::checkpoint::{Checkpoint, Select, StoredTensor};
 use care_nn::load::{LoadOptions, check, load_strict, to_checkpoint};
 use care_nn::recipe::{self, Override};
@@ -37,7 +40,7 @@ pub struct Spec {
     /// The preset it was made from.
     pub model: String,
     /// Architecture.
-    pub detector: DetectorConfig,
+    pub network: NetworkConfig,
     /// From pictures to network input.
     pub preprocess: Preprocess,
     /// Classes in the order in which the network predicts them.
@@ -73,6 +76,19 @@ pub struct Provenance {
     pub score: Option<f64>,
 }
 
+impl Provenance {
+    /// Trained on the demo set: such numbers know synthetic shapes and nothing else.
+    pub fn of_demo_set(&self) -> bool {
+        let demo = DemoSplit::ALL.map(fingerprint_of_demo);
+        self.trained_on.as_ref().is_some_and(|t| demo.contains(&t.fingerprint))
+    }
+}
+
+/// What stands for the pictures of a part of the demo set, which are drawn and not files.
+pub(crate) fn fingerprint_of_demo(split: DemoSplit) -> String {
+    format!("{DEMO}/{}", split.name())
+}
+
 /// Pictures that numbers were learnt from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,16 +120,34 @@ impl SourceFile {
     }
 }
 
-/// SHA-256 of a file, hexadecimal.
+/// Reads a weights file, or weights that are part of the program.
+///
+/// # Errors
+/// `Config` when there is no such file, `Weights` when it cannot be read.
+pub fn read(path: &Path) -> Result<Checkpoint> {
+    match shipped::find(path) {
+        Some(bytes) => Ok(Checkpoint::from_bytes(bytes, &path.display().to_string(), &Select::Auto)?),
+        None => Ok(Checkpoint::read(path, &Select::Auto)?),
+    }
+}
+
+/// SHA-256 of a weights file, hexadecimal.
 ///
 /// # Errors
 /// `Weights` when it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String> {
+    if let Some(bytes) = shipped::find(path) {
+        return Ok(hexadecimal(&Sha256::digest(bytes)));
+    }
     let unreadable = |e| Error::weights(format!("{}: cannot be read: {e}", path.display()));
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(unreadable)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -173,8 +207,13 @@ impl Weights {
     /// # Errors
     /// `Config` for an unknown model, `Weights` when the backbone checkpoint does not fit.
     pub fn init(model: &str, classes: LabelMap, start: &Start) -> Result<Self> {
-        let detector = DetectorConfig::preset(model)?.with_num_classes(classes.len());
-        let spec = Spec { model: model.to_owned(), detector, preprocess: Preprocess::default(), classes };
+        let network = NetworkConfig::preset(model)?.with_num_classes(classes.len());
+        let scale = match network.task() {
+            Task::Detection => Preprocess::default().scale,
+            Task::Segmentation => Scale { long: 2048, short: 512 }, // ADE20K's protocol
+        };
+        let preprocess = Preprocess { scale, ..Preprocess::default() };
+        let spec = Spec { model: model.to_owned(), network, preprocess, classes };
         Self::fresh(spec, start)
     }
 
@@ -188,15 +227,15 @@ impl Weights {
         let store = match start {
             Start::Recipe(salt) => {
                 provenance.recipe = Some(salt.clone());
-                let store = declared(&spec.detector, ParamStore::blank(candle_core::Device::Cpu))?;
+                let store = declared(&spec.network, ParamStore::blank(candle_core::Device::Cpu))?;
                 recipe::fill(&store, salt, "", &recipe_overrides())?;
                 store
             }
             Start::Seed { seed, backbone } => {
                 provenance.seed = Some(*seed);
-                let store = declared(&spec.detector, ParamStore::new(candle_core::Device::Cpu, *seed))?;
+                let store = declared(&spec.network, ParamStore::new(candle_core::Device::Cpu, *seed))?;
                 if let Some(path) = backbone {
-                    load_backbone(&store, &spec.detector, path)?;
+                    load_backbone(&store, &spec.network, path)?;
                     provenance.backbone = Some(SourceFile::of(path)?);
                 }
                 store
@@ -211,16 +250,16 @@ impl Weights {
     /// `Config` when there is no such file; `Weights` when it cannot be read, does not say what it is, or its tensors do
     /// not fit what it says.
     pub fn open(path: &Path) -> Result<Self> {
-        let checkpoint = Checkpoint::read(path, &Select::Auto)?;
+        let checkpoint = read(path)?;
         let shown = path.display();
         let spec: Spec = read_json(&checkpoint, SPEC_KEY, path)?.ok_or_else(|| no_spec(&checkpoint, path))?;
-        if spec.classes.len() != spec.detector.num_classes() {
-            let (names, classes) = (spec.classes.len(), spec.detector.num_classes());
+        if spec.classes.len() != spec.network.num_classes() {
+            let (names, classes) = (spec.classes.len(), spec.network.num_classes());
             return Err(Error::weights(format!("{shown}: {names} class names for {classes} classes")));
         }
         spec.preprocess.check().map_err(|e| Error::weights(e.to_string()).context(shown))?;
         let provenance = read_json(&checkpoint, PROVENANCE_KEY, path)?.unwrap_or_default();
-        let store = declared(&spec.detector, ParamStore::blank(candle_core::Device::Cpu))
+        let store = declared(&spec.network, ParamStore::blank(candle_core::Device::Cpu))
             .map_err(|e| Error::weights(e.to_string()).context(path.display()))?;
         load_strict(&store, &checkpoint, &LoadOptions::whole())?;
         Ok(Self { spec, provenance, store })
@@ -238,10 +277,10 @@ impl Weights {
     pub fn apply(&mut self, overrides: &Overrides) {
         let Overrides { scale, score_threshold, nms_iou, max_per_image } = *overrides;
         self.spec.preprocess.scale = scale.unwrap_or(self.spec.preprocess.scale);
-        let select = self.spec.detector.select_mut();
-        select.score_threshold = score_threshold.unwrap_or(select.score_threshold);
-        select.nms_iou = nms_iou.unwrap_or(select.nms_iou);
-        select.max_per_image = max_per_image.unwrap_or(select.max_per_image);
+        let Some(select) = self.spec.network.select_mut() else { return };
+        *select.score_threshold = score_threshold.unwrap_or(*select.score_threshold);
+        *select.nms_iou = nms_iou.unwrap_or(*select.nms_iou);
+        *select.max_per_image = max_per_image.unwrap_or(*select.max_per_image);
     }
 
     /// Builds the detector for inference. Its layers pack their own copy of the numbers, so the store is let go.
@@ -249,9 +288,9 @@ impl Weights {
     /// # Errors
     /// `Config` when the parts of the detector do not fit each other.
     pub fn into_predictor(self, conv3x3: Conv3x3) -> Result<Predictor> {
-        let detector = self.spec.detector.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
+        let network = self.spec.network.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
         drop(self.store);
-        Predictor::new(detector, self.spec.preprocess, self.spec.classes)
+        Predictor::new(network, self.spec.preprocess, self.spec.classes)
     }
 }
 
@@ -270,7 +309,7 @@ pub fn write(path: &Path, spec: &Spec, provenance: &Provenance, store: &ParamSto
 }
 
 /// Declares every parameter of the detector in the store.
-fn declared(detector: &DetectorConfig, store: ParamStore) -> Result<ParamStore> {
+fn declared(detector: &NetworkConfig, store: ParamStore) -> Result<ParamStore> {
     detector.build(&store.root(Purpose::TRAIN_FROZEN))?;
     Ok(store)
 }
@@ -281,7 +320,7 @@ pub fn recipe_overrides() -> Vec<Override> {
 }
 
 /// Puts a classification checkpoint under `backbone.`; its heads are left out.
-fn load_backbone(store: &ParamStore, detector: &DetectorConfig, path: &Path) -> Result<()> {
+fn load_backbone(store: &ParamStore, detector: &NetworkConfig, path: &Path) -> Result<()> {
     let config = detector.backbone();
     let mut checkpoint = Checkpoint::read(path, &Select::Auto)?;
     if checkpoint.metadata.contains_key(SPEC_KEY) || of_a_detector(&checkpoint) {
@@ -307,7 +346,7 @@ fn load_backbone(store: &ParamStore, detector: &DetectorConfig, path: &Path) -> 
 }
 
 /// What of a classification checkpoint goes where.
-fn backbone_options(detector: &DetectorConfig) -> LoadOptions {
+fn backbone_options(detector: &NetworkConfig) -> LoadOptions {
     let config = detector.backbone();
     let unused = config.unused_checkpoint_prefixes();
     let unused: Vec<&str> = unused.iter().map(String::as_str).collect();
@@ -317,15 +356,15 @@ fn backbone_options(detector: &DetectorConfig) -> LoadOptions {
 }
 
 /// The built-in detectors under which the checkpoint would fit.
-fn other_models(detector: &DetectorConfig, checkpoint: &Checkpoint) -> Option<String> {
+fn other_models(detector: &NetworkConfig, checkpoint: &Checkpoint) -> Option<String> {
     let fits = |name: &&str| {
-        let other = DetectorConfig::preset(name).ok().filter(|d| d.backbone() != detector.backbone());
+        let other = NetworkConfig::preset(name).ok().filter(|d| d.backbone() != detector.backbone());
         other.is_some_and(|other| {
             let store = declared(&other, ParamStore::blank(candle_core::Device::Cpu));
             store.is_ok_and(|store| check(&store, checkpoint, &backbone_options(&other)).fits())
         })
     };
-    let names: Vec<&str> = DetectorConfig::preset_names().filter(fits).collect();
+    let names: Vec<&str> = NetworkConfig::preset_names().filter(fits).collect();
     (!names.is_empty()).then(|| format!("it fits --model {}", names.join(" or ")))
 }
 

@@ -13,12 +13,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("care-types", &[]),
     ("care-data", &["care-types"]),
     ("care-map", &["care-types"]),
+    ("care-miou", &["care-types"]),
     (
         "care-engine",
-        &["care-heads", "care-backbone", "care-nn", "care-kernels", "care-types", "care-data", "care-map"],
+        &[
+            "care-heads",
+            "care-backbone",
+            "care-nn",
+            "care-kernels",
+            "care-types",
+            "care-data",
+            "care-map",
+            "care-miou",
+        ],
     ),
     ("care-report", &["care-types"]),
-    ("care-cli", &["care-engine", "care-report", "care-map", "care-data", "care-types"]),
+    ("care-cli", &["care-engine", "care-report", "care-map", "care-miou", "care-data", "care-types"]),
     // Tests only: what its own library needs, the rest are dev-dependencies.
     ("care-golden", &["care-nn"]),
 ];
@@ -32,6 +42,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("care-types", &["candle-core", "image", "rayon"]),
     ("care-data", &["candle-core"]),
     ("care-map", &["candle-core", "image"]),
+    ("care-miou", &["candle-core", "image"]),
     ("care-report", &["candle-core"]),
     ("care-cli", &["candle-core"]),
 ];

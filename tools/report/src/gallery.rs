@@ -24,16 +24,22 @@ pub fn side_by_side(
     found: &[Detection],
     labels: &LabelMap,
 ) -> RgbImage {
-    let (width, height) = picture.dimensions();
+    let half = |detections: &[Detection], scores: bool| {
+        overlay(picture, detections, labels, &OverlayOptions { scores, ..OverlayOptions::default() })
+    };
+    let captions = [format!("truth: {}", truth.len()), format!("found: {}", found.len())];
+    beside([half(truth, false), half(found, true)], captions)
+}
+
+/// Two pictures of one size beside each other, with a line of words above each.
+pub fn beside(halves: [RgbImage; 2], captions: [String; 2]) -> RgbImage {
+    let (width, height) = halves[0].dimensions();
     let text = (width.min(height) as f32 / 26.0).clamp(12.0, 80.0);
-    let words = |words: &str, count: usize| Plate::new(&format!("{words}: {count}"), BACKGROUND.0, text);
-    let captions = [words("truth", truth.len()), words("found", found.len())];
+    let captions = captions.map(|words| Plate::new(&words, BACKGROUND.0, text));
     let strip = captions.iter().map(|c| c.height).max().unwrap_or(0) as u32;
     let gap = (width / 160).clamp(2, 16);
     let mut out = RgbImage::from_pixel(2 * width + gap, height + strip, BACKGROUND);
-    for (i, (detections, caption)) in [truth, found].into_iter().zip(captions).enumerate() {
-        let options = OverlayOptions { scores: i == 1, ..OverlayOptions::default() };
-        let half = overlay(picture, detections, labels, &options);
+    for (i, (half, caption)) in halves.into_iter().zip(captions).enumerate() {
         let x = i64::from(width + gap) * i as i64;
         caption.draw_at(&mut out, [x as i32, 0]);
         replace(&mut out, &half, x, i64::from(strip));

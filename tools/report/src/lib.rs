@@ -6,7 +6,9 @@ mod chart;
 mod draw;
 mod gallery;
 mod label;
+mod scene;
 
 pub use chart::{Chart, Series, line_chart_svg};
 pub use draw::{OverlayOptions, overlay};
-pub use gallery::{mosaic, side_by_side};
+pub use gallery::{beside, mosaic, side_by_side};
+pub use scene::scene_overlay;

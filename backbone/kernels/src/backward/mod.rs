@@ -19,6 +19,7 @@ mod grid_sample;
 mod loss;
 mod math;
 mod norm;
+mod pixel_loss;
 mod pool;
 mod resample;
 mod softmax;
@@ -37,6 +38,7 @@ pub use norm::{
     BatchStats, LayerNormGrad, batch_norm, batch_norm_frozen_grad, batch_norm_train_grad, batch_stats,
     layer_norm, layer_norm_grad,
 };
+pub use pixel_loss::{PixelLabels, pixel_cross_entropy, pixel_cross_entropy_grad};
 pub use pool::{PoolShape, global_avg_pool, global_avg_pool_grad, max_pool, max_pool_grad};
 pub use resample::{bilinear_grad, nearest_grad};
 pub use softmax::{log_softmax, log_softmax_grad, softmax, softmax_grad};

@@ -49,6 +49,13 @@ impl PackedMatrix {
         PackedMatrix { k, n_out, panels, bias }
     }
 
+    /// Panels that are packed already, without bias.
+    pub(crate) fn of_panels(panels: AlignedVec, n_out: usize, k: usize) -> PackedMatrix {
+        let columns = n_out.div_ceil(PANEL) * PANEL;
+        assert_eq!(panels.len(), columns * k, "panels of a [{n_out}][{k}] matrix");
+        PackedMatrix { k, n_out, panels, bias: AlignedVec::zeros(columns) }
+    }
+
     /// Input channels.
     pub fn k(&self) -> usize {
         self.k

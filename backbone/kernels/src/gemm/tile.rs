@@ -169,7 +169,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
         if r.relu {
             for i in 0..MR {
                 for j in 0..NV {
-                    acc[i][j] = s.max(acc[i][j], s.zero());
+                    acc[i][j] = s.max(s.zero(), acc[i][j]); // in this order NaN stays NaN
                 }
             }
         }

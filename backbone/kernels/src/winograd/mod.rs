@@ -38,9 +38,19 @@ impl PackedWinograd {
     /// When the lengths do not fit.
     pub fn pack(w: &[f32], co: usize, ci: usize, bias: Option<&[f32]>) -> PackedWinograd {
         assert_eq!(w.len(), co * ci * 9, "weights of a 3×3 convolution {ci} -> {co}");
-        let kernels: Vec<[f32; POINTS]> = w.chunks_exact(9).map(transform::kernel).collect();
-        let at = |point: usize| kernels.iter().map(|k| k[point]).collect::<Vec<f32>>();
-        let points = (0..POINTS).map(|point| PackedMatrix::pack(&at(point), co, ci, None)).collect();
+        let mut points: Vec<AlignedVec> =
+            (0..POINTS).map(|_| AlignedVec::zeros(co.div_ceil(PANEL) * PANEL * ci)).collect();
+        // one row of a panel of every point at a time: kernels are transformed once, and every write is a whole row
+        for (panel, i) in (0..co.div_ceil(PANEL)).flat_map(|panel| (0..ci).map(move |i| (panel, i))) {
+            let mut rows = [[0.0; PANEL]; POINTS];
+            for column in 0..PANEL.min(co - panel * PANEL) {
+                let kernel = transform::kernel(&w[((panel * PANEL + column) * ci + i) * 9..][..9]);
+                rows.iter_mut().zip(kernel).for_each(|(row, value)| row[column] = value);
+            }
+            let at = (panel * ci + i) * PANEL;
+            points.iter_mut().zip(rows).for_each(|(p, row)| p[at..at + PANEL].copy_from_slice(&row));
+        }
+        let points = points.into_iter().map(|panels| PackedMatrix::of_panels(panels, co, ci)).collect();
         let bias = bias.map_or(AlignedVec::zeros(co), AlignedVec::from_slice);
         assert_eq!(bias.len(), co, "one bias per output channel");
         PackedWinograd { shape: ConvShape::square(co, ci, 3, 1, 1), points, bias }

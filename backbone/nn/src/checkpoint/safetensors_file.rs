@@ -65,7 +65,7 @@ pub(super) fn write(
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let io = |e: std::io::Error| Error::config(e);
+    let io = |e: std::io::Error| Error::internal(format!("{}: could not be written: {e}", path.display()));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {

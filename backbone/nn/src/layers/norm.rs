@@ -39,6 +39,11 @@ impl BatchNorm {
         Ok(Self { weight, bias, mean, var, record })
     }
 
+    /// Weight and bias.
+    pub fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
+    }
+
     /// Normalises over every axis but the last.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.record {

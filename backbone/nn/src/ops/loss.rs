@@ -5,7 +5,7 @@
 use super::slice_op::{Backward, Grad, SliceOp, apply, refuse_tracked};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
-use care_kernels::backward;
+use care_kernels::backward::{self, PixelLabels};
 
 /// Sigmoid focal loss per logit: −α (1 − p)^γ ln p for the class of the row, −(1 − α) p^γ ln(1 − p) for all others.
 ///
@@ -46,6 +46,43 @@ fn cross_entropy_of(logits: &Tensor, target: &Tensor, ignore: Option<i64>) -> Re
         return Err(Error::internal("cross_entropy: no classes"));
     }
     apply(CrossEntropy { targets, c }, &[logits])
+}
+
+/// Σ over pixels of weight · cross-entropy, divided by `divisor`: logits on a coarse grid are resized to the labels (bilinear,
+/// `align_corners` false) without ever existing at that size. Pixels of the value `ignore` do not count.
+///
+/// # Shapes
+/// `logits [N, h, w, C]`, `labels` N maps of `size` (height, width), one weight per class → scalar.
+///
+/// # Errors
+/// [`ErrorKind::Input`](crate::ErrorKind::Input) for a label that is neither a class nor `ignore`.
+pub fn pixel_cross_entropy(
+    logits: &Tensor,
+    (labels, size, ignore): (Vec<u8>, [usize; 2], u8),
+    weights: Vec<f32>,
+    divisor: f64,
+) -> Result<Tensor> {
+    let (n, h, w, c) = logits.dims4()?;
+    let most = usize::from(u8::MAX);
+    if labels.len() != n * size[0] * size[1] || weights.len() != c || h * w * c == 0 || c > most {
+        let (labels, weights) = (labels.len(), weights.len());
+        return Err(Error::internal(format!(
+            "pixel_cross_entropy: logits {:?}, {labels} labels of {size:?}, {weights} weights",
+            logits.dims()
+        )));
+    }
+    if let Some(at) = labels.iter().position(|&l| l != ignore && usize::from(l) >= c) {
+        let (picture, pixel) = (at / (size[0] * size[1]), at % (size[0] * size[1]));
+        return Err(Error::input(format!(
+            "pixel_cross_entropy: the label of row {}, column {} of picture {picture} is {}; classes go from 0 to {}",
+            pixel / size[1],
+            pixel % size[1],
+            labels[at],
+            c - 1
+        )));
+    }
+    let labels = labels.into_iter().map(|l| if l == ignore { u8::MAX } else { l }).collect();
+    apply(PixelLoss { shape: [n, h, w, c], size, labels, weights, divisor }, &[logits])
 }
 
 /// |pred − target| per element; slope 0 where they are equal.
@@ -146,6 +183,42 @@ impl SliceOp for Focal {
         let how = (self.gamma, self.alpha);
         vec![at.filled(0, |dx| {
             backward::sigmoid_focal_grad(at.inputs[0], &self.targets, self.c, how, at.grad, dx);
+        })]
+    }
+}
+
+struct PixelLoss {
+    shape: [usize; 4],
+    size: [usize; 2],
+    labels: Vec<u8>,
+    weights: Vec<f32>,
+    divisor: f64,
+}
+
+impl PixelLoss {
+    fn how(&self) -> PixelLabels<'_> {
+        PixelLabels { size: self.size, labels: &self.labels, weights: &self.weights }
+    }
+}
+
+impl SliceOp for PixelLoss {
+    fn name(&self) -> &'static str {
+        "pixel_cross_entropy"
+    }
+
+    fn out_shape(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
+        let sum = backward::pixel_cross_entropy(inputs[0], self.shape, &self.how());
+        out[0] = (sum / self.divisor) as f32;
+    }
+
+    fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
+        let scale = (f64::from(at.grad[0]) / self.divisor) as f32;
+        vec![at.filled(0, |dx| {
+            backward::pixel_cross_entropy_grad(at.inputs[0], self.shape, &self.how(), scale, dx);
         })]
     }
 }

@@ -19,6 +19,7 @@ mod loss;
 mod norm;
 mod pool;
 mod resample;
+mod roi;
 mod slice_op;
 mod softmax;
 mod tape;
@@ -28,11 +29,13 @@ pub use attention::linear_attention;
 pub use channels::{add, cat_channels, narrow_channels, scale_add, scale_channels, split_channels};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d, linear};
 pub use loss::{
-    IouMode, bce_with_logits, cross_entropy, cross_entropy_ignoring, iou_loss, l1, sigmoid_focal, smooth_l1,
+    IouMode, bce_with_logits, cross_entropy, cross_entropy_ignoring, iou_loss, l1, pixel_cross_entropy,
+    sigmoid_focal, smooth_l1,
 };
 pub use norm::{BatchNormed, batch_norm_frozen, batch_norm_train, layer_norm};
 pub use pool::{global_avg_pool, max_pool};
 pub use resample::{grid_sample, resize_bilinear, resize_nearest};
+pub use roi::roi_align;
 pub use slice_op::{Values, refuse_tracked, values};
 pub use softmax::{log_softmax, softmax};
 pub use tape::{Node, Tape};

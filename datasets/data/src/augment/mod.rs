@@ -10,6 +10,7 @@ mod mosaic;
 mod placement;
 #[cfg(test)]
 mod tests;
+mod transpose;
 
 pub use color::Jitter;
 pub use crop::Crop;
@@ -28,6 +29,10 @@ use serde::{Deserialize, Serialize};
 pub struct Augment {
     /// Probability of being mirrored left to right.
     pub flip: f64,
+    /// Probability of being mirrored top to bottom, for pictures without an up (microscopes, satellites).
+    pub flip_vertical: f64,
+    /// Probability that rows become columns; with both flips at 0.5 this makes all eight ways to lay a picture down.
+    pub transpose: f64,
     /// One of these sizes instead of the preprocessing's own.
     pub scales: Vec<Scale>,
     /// Cut to a part that keeps some objects.
@@ -55,7 +60,11 @@ impl Augment {
     /// # Errors
     /// `Config`, naming the key.
     pub fn check(&self) -> Result<()> {
-        probability("augment.flip", self.flip)?;
+        for (key, value) in
+            [("flip", self.flip), ("flip_vertical", self.flip_vertical), ("transpose", self.transpose)]
+        {
+            probability(&format!("augment.{key}"), value)?;
+        }
         for scale in &self.scales {
             Preprocess { scale: *scale, ..Preprocess::default() }
                 .check()
@@ -102,8 +111,12 @@ pub fn train_sample(
             }
         }
     };
-    let flipped = draw("flip").chance(augment.flip);
-    let (mut resized, geometry, target) = fit(picture, target, &preprocess, flipped);
+    let (picture, target) = match draw("turn").chance(augment.transpose) {
+        true => transpose::transpose(&picture, target),
+        false => (picture, target),
+    };
+    let flips = [draw("flip").chance(augment.flip), draw("flip-y").chance(augment.flip_vertical)];
+    let (mut resized, geometry, target) = fit(picture, target, &preprocess, flips);
     if let Some(jitter) = &augment.jitter {
         jitter.apply(&mut resized, &mut draw("jitter"));
     }
@@ -115,14 +128,18 @@ fn fit(
     picture: RgbImage,
     target: DetTarget,
     preprocess: &Preprocess,
-    flipped: bool,
+    [flip_x, flip_y]: [bool; 2],
 ) -> (RgbImage, Geometry, DetTarget) {
     let geometry = preprocess.geometry(Size::new(picture.width(), picture.height()));
     let mut resized = preprocess.interpolation.resize(&picture, geometry.resized);
     let mut placement = Placement::scaled(geometry.scale_w, geometry.scale_h);
-    if flipped {
+    if flip_x {
         image::imageops::flip_horizontal_in_place(&mut resized);
         placement.x = placement.x.then(Axis::mirrored(geometry.resized.width));
+    }
+    if flip_y {
+        image::imageops::flip_vertical_in_place(&mut resized);
+        placement.y = placement.y.then(Axis::mirrored(geometry.resized.height));
     }
     let target = placement.target(&target, geometry.original, geometry.resized);
     (resized, geometry, target)

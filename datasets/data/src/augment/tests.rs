@@ -100,6 +100,8 @@ fn objects_move_with_their_pixels() {
     let table = [
         ("plain", Augment::default()),
         ("flip", Augment { flip: 1.0, ..Augment::default() }),
+        ("flip_vertical", Augment { flip_vertical: 1.0, ..Augment::default() }),
+        ("transpose", Augment { transpose: 1.0, flip: 0.5, flip_vertical: 0.5, ..Augment::default() }),
         ("scales", Augment { scales, flip: 0.5, ..Augment::default() }),
         ("crop", Augment { crop: Some(crop), flip: 0.5, ..Augment::default() }),
     ];

@@ -53,6 +53,20 @@ impl Ground {
         Self { above, below }
     }
 
+    /// Number of the texture at a pixel, in the order of [`Texture`].
+    pub(super) fn kind(&self, x: i32, y: i32) -> usize {
+        let region = match &self.below {
+            Some((region, horizon)) if horizon.is_above(x, y) => region,
+            _ => &self.above,
+        };
+        match region.texture {
+            Texture::Gradient { .. } => 0,
+            Texture::Cloud { .. } => 1,
+            Texture::Tiles { .. } => 2,
+            Texture::Stripes { .. } => 3,
+        }
+    }
+
     /// Texture and colour at a pixel.
     pub(super) fn color(&self, x: i32, y: i32) -> Color {
         match &self.below {

@@ -9,6 +9,7 @@ mod color;
 mod dice;
 mod ground;
 mod scene;
+mod semantic;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use serde_json::json;
 
 use crate::{Dataset, Error, Example, Result};
 use scene::Scene;
+pub use semantic::DemoSemantic;
 pub use write::{write, write_over};
 
 /// Every picture follows from this and its number.

@@ -32,6 +32,8 @@ pub(super) struct Scene {
     /// Row-major, per pixel: 0 for the background, k + 1 where `objects[k]` is the topmost object.
     pub(super) owner: Vec<u8>,
     pub(super) objects: Vec<Object>,
+    /// What lies behind them.
+    pub(super) ground: Ground,
 }
 
 /// One object of a scene, from back to front.
@@ -63,6 +65,7 @@ struct Canvas {
     pixels: Vec<Color>,
     owner: Vec<u8>,
     objects: Vec<Object>,
+    ground: Ground,
 }
 
 impl Canvas {
@@ -72,7 +75,7 @@ impl Canvas {
             .flat_map(|y| (0..width).map(move |x| (x, y)))
             .map(|(x, y)| ground.color(x, y))
             .collect();
-        Self { width, height, pixels, owner: vec![0; (width * height) as usize], objects: Vec::new() }
+        Self { width, height, pixels, owner: vec![0; (width * height) as usize], objects: Vec::new(), ground }
     }
 
     fn index(&self, x: i32, y: i32) -> usize {
@@ -228,7 +231,7 @@ impl Canvas {
         let bytes = self.pixels.iter().flatten().map(|&v| v as u8).collect();
         let picture =
             RgbImage::from_raw(self.width as u32, self.height as u32, bytes).expect("one color per pixel");
-        Scene { picture, owner: self.owner, objects: self.objects }
+        Scene { picture, owner: self.owner, objects: self.objects, ground: self.ground }
     }
 }
 

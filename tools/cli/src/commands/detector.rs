@@ -1,16 +1,24 @@
 //! Opening weights with the flags that `infer` and `eval` share.
 
 use crate::args::RunFlags;
+use crate::console::Console;
 use crate::exit::Failure;
 use crate::places::require_file;
-use care_engine::weights::{Overrides, Weights};
-use care_engine::{Conv3x3, Predictor, memory};
+use care_engine::weights::{Overrides, Spec, Weights};
+use care_engine::{Conv3x3, Predictor, Task, memory, shipped};
 use std::path::Path;
 
 /// Reads the weights and applies the flags; `conf` counts when `--conf` is not given, and the weights' own after that.
-pub(super) fn open(path: &Path, flags: &RunFlags, conf: Option<f64>) -> Result<Weights, Failure> {
-    require_file(path, "--weights")?;
-    let mut weights = Weights::open(path)?;
+pub(super) fn open(
+    path: &Path,
+    flags: &RunFlags,
+    conf: Option<f64>,
+    console: Console,
+) -> Result<Weights, Failure> {
+    let mut weights = read(path)?;
+    if weights.provenance.of_demo_set() {
+        console.say(&format!("{}: trained on the synthetic demo set, not on photographs", path.display()));
+    }
     weights.apply(&Overrides {
         scale: flags.imgsz,
         score_threshold: flags.conf.or(conf).map(|v| v as f32),
@@ -18,6 +26,34 @@ pub(super) fn open(path: &Path, flags: &RunFlags, conf: Option<f64>) -> Result<W
         max_per_image: flags.max_det.map(|v| v as usize),
     });
     Ok(weights)
+}
+
+/// Reads a weights file, or weights that are part of the program.
+pub(super) fn read(path: &Path) -> Result<Weights, Failure> {
+    require_weights(path, "--weights")?;
+    Ok(Weights::open(path)?)
+}
+
+/// The file is there, or is part of the program.
+pub(super) fn require_weights(path: &Path, role: &str) -> Result<(), Failure> {
+    if shipped::find(path).is_some() { Ok(()) } else { require_file(path, role) }
+}
+
+/// Refuses weights for another task; `instead` is the command that takes them.
+pub(super) fn require_task(weights: &Weights, task: Task, instead: &str) -> Result<(), Failure> {
+    require_spec_task(&weights.spec, task, instead)
+}
+
+/// The same for what the weights are of.
+pub(super) fn require_spec_task(spec: &Spec, task: Task, instead: &str) -> Result<(), Failure> {
+    if spec.network.task() == task {
+        return Ok(());
+    }
+    let what = match spec.network.task() {
+        Task::Detection => "finds objects",
+        Task::Segmentation => "gives every pixel a class",
+    };
+    Err(Failure::usage(format!("{} {what}; use `{instead}`", spec.model)))
 }
 
 /// Refuses batches that no machine has the memory for; a batch never holds more than there are pictures.

@@ -12,8 +12,8 @@ use crate::places::OutDir;
 use crate::progress::Progress;
 use care_engine::evaluate::{Detected, EvalData, detect_all};
 use care_engine::weights::Weights;
-use care_engine::{RunOptions, classes};
-use care_map::Params;
+use care_engine::{RunOptions, Task, classes};
+use care_map::{IouType, Params};
 use care_types::coco_json;
 use std::path::Path;
 
@@ -30,8 +30,10 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     }
     let params = read_params(args)?;
     let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(folder))?;
-    let weights = detector::open(weights, &args.detector.run, None)?;
+    let weights = detector::open(weights, &args.detector.run, None, console)?;
+    detector::require_task(&weights, Task::Detection, "care-seg eval ade20k")?;
     refuse_masks(args, &weights)?;
+    let has_masks = weights.spec.network.predicts_masks();
     let data = EvalData::open(folder, args.split.as_deref())?;
     classes::in_network_order(&weights.spec.classes, data.labels())?;
     let of_params = |e: Failure| super::eval::in_params(e, args);
@@ -44,11 +46,17 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     out.clear()?;
     let folder = out.make("")?; // before the work: a folder that cannot be made must not cost its results
     let found = detect(args, weights, &data, &positions, console)?;
-    coco_json::write_results(&folder.join("results.bbox.json"), &found.boxes)?;
+    let mut files = vec![("results.bbox.json", &found.boxes)];
+    if has_masks {
+        files.push(("results.segm.json", &found.masks));
+    }
+    for (name, records) in &files {
+        coco_json::write_results(&folder.join(name), records)?;
+    }
     let interrupted = found.done.len() < positions.len();
     let scores = score(params, &data, &found, interrupted)?;
     write_json(&folder.join("metrics.json"), &scores)?;
-    out.remember(["results.bbox.json", "metrics.json"].iter().map(Path::new))?;
+    out.remember(files.iter().map(|f| f.0).chain(["metrics.json"]).map(Path::new))?;
     finish(scores, args, &folder, console, interrupted)
 }
 
@@ -65,7 +73,7 @@ fn a_file(path: &Path) -> Failure {
 }
 
 fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
-    if args.iou_type.contains(&IouKind::Segm) && !weights.spec.detector.predicts_masks() {
+    if args.iou_type.contains(&IouKind::Segm) && !weights.spec.network.predicts_masks() {
         return Err(Failure::usage(format!(
             "--iou-type segm: {} finds boxes only and has no masks to score; use --iou-type bbox",
             weights.spec.model
@@ -144,7 +152,8 @@ fn score(
     }
     for params in params {
         let params = of_pictures(params, data, &found.done);
-        let mut metrics = care_map::evaluate(data.ground_truth(), &found.boxes, &params)?;
+        let records = if params.iou_type == IouType::Segm { &found.masks } else { &found.boxes };
+        let mut metrics = care_map::evaluate(data.ground_truth(), records, &params)?;
         metrics.funnel = metrics.funnel.with_failed(found.failed.len());
         scores.metrics.push(metrics);
     }

@@ -8,11 +8,12 @@ use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
 use care_data::folder::{Found, find_pictures};
-use care_engine::evaluate::box_records;
-use care_engine::{Outcome, Prediction, Predictor, RunOptions, Source};
+use care_engine::evaluate::Records;
+use care_engine::{Outcome, Prediction, Predictor, RunOptions, Source, Task};
 use care_report::{OverlayOptions, overlay};
-use care_types::coco_json::{self, Category, Dataset, Image, ResultRecord};
-use care_types::{BoxXywh, CategoryId, ImageId, LabelMap, xywh_from_xyxy};
+use care_types::coco_json::{self, Category, Dataset, Image};
+use care_types::{BoxXywh, CategoryId, ImageId, LabelMap, Size, xywh_from_xyxy};
+use image::DynamicImage;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -62,14 +63,19 @@ struct FailedLine {
 pub fn run(args: Infer, console: Console) -> Result<Exit, Failure> {
     let pictures = find_pictures(&args.paths)?;
     let out = out_dir(&args)?;
-    let weights = detector::open(&args.weights, &args.run, Some(DEFAULT_CONF))?;
+    let weights = detector::open(&args.weights, &args.run, Some(DEFAULT_CONF), console)?;
     detector::require_memory(&weights, &args.run, pictures.len())?;
+    detector::require_task(&weights, Task::Detection, "care-seg infer")?;
+    let has_masks = weights.spec.network.predicts_masks();
+    if args.save.contains(&Save::Masks) && !has_masks {
+        return Err(Failure::usage(format!("--save masks: {} finds boxes only", weights.spec.model)));
+    }
     if let Some(out) = &out {
         out.clear()?;
         out.make("")?; // before the work: a folder that cannot be made must not cost its results
     }
     let predictor = detector::build(weights)?;
-    let mut work = Work::new(&args, &pictures, out, predictor.labels());
+    let mut work = Work::new(&args, &pictures, out, (predictor.labels(), has_masks));
     let interrupted = work.detect(&predictor, console)?;
     if work.saves(Save::Coco) {
         work.write_coco()?;
@@ -99,25 +105,32 @@ struct Work<'a> {
     pictures: &'a [Found],
     out: Option<OutDir>,
     labels: &'a LabelMap,
+    has_masks: bool,
     done: BTreeMap<usize, Prediction>,
     failed: BTreeMap<usize, String>,
     timings: BTreeMap<&'static str, f64>,
-    overlay_names: BTreeSet<PathBuf>,
+    names: BTreeSet<PathBuf>,
     /// Files in the folder for results, by their place in it.
     written: Vec<PathBuf>,
 }
 
 impl<'a> Work<'a> {
-    fn new(args: &'a Infer, pictures: &'a [Found], out: Option<OutDir>, labels: &'a LabelMap) -> Self {
+    fn new(
+        args: &'a Infer,
+        pictures: &'a [Found],
+        out: Option<OutDir>,
+        (labels, has_masks): (&'a LabelMap, bool),
+    ) -> Self {
         Self {
             args,
             pictures,
             out,
             labels,
+            has_masks,
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
             timings: BTreeMap::new(),
-            overlay_names: BTreeSet::new(),
+            names: BTreeSet::new(),
             written: Vec::new(),
         }
     }
@@ -159,22 +172,27 @@ impl<'a> Work<'a> {
         Ok(self.done.len() + self.failed.len() < self.pictures.len())
     }
 
-    /// Draws the overlay, if asked for, and lets the picture go.
+    /// Writes the pictures that are asked for, and lets the picture itself go.
     fn keep(&mut self, index: usize, mut prediction: Prediction) -> Result<(), Failure> {
-        if let (Some(picture), Some(out)) = (prediction.picture.take(), &self.out) {
-            let name = overlay_name(&self.pictures[index].relative, &mut self.overlay_names);
-            let path = out.make("overlays")?.join(&name);
-            self.written.push(Path::new("overlays").join(name));
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)
-                    .map_err(|e| Failure::runtime(format!("{}: {e}", parent.display())))?;
-            }
+        let picture = prediction.picture.take();
+        let name = picture_name(&self.pictures[index].relative, &mut self.names);
+        if let Some(picture) = picture {
             let options = OverlayOptions { min_score: 0.0, ..OverlayOptions::default() };
-            overlay(&picture, &prediction.detections, self.labels, &options)
-                .save(&path)
-                .map_err(|e| Failure::runtime(format!("{}: could not be written: {e}", path.display())))?;
+            let drawn = overlay(&picture, &prediction.detections, self.labels, &options);
+            self.save("overlays", &name.with_extension("jpg"), drawn.into())?;
+        }
+        if self.saves(Save::Masks) {
+            let numbers = mask_numbers(prediction.size, &prediction.detections);
+            self.save("masks", &name.with_extension("png"), numbers)?;
         }
         self.done.insert(index, prediction);
+        Ok(())
+    }
+
+    /// Writes a picture below a folder of the results.
+    fn save(&mut self, folder: &str, name: &Path, picture: DynamicImage) -> Result<(), Failure> {
+        let Some(out) = &self.out else { return Ok(()) };
+        self.written.push(out.save_picture(folder, name, &picture)?);
         Ok(())
     }
 
@@ -182,12 +200,13 @@ impl<'a> Work<'a> {
     fn write_coco(&mut self) -> Result<(), Failure> {
         let Some(out) = &self.out else { return Ok(()) };
         let folder = out.make("")?;
-        self.written.extend(["results.bbox.json", "images.json"].map(PathBuf::from));
         let id = |index: usize| ImageId(index as i64 + 1);
-        let mut records: Vec<ResultRecord> = Vec::new();
+        let mut all = Records::default();
         let mut listed = Dataset::default();
         for (&index, prediction) in &self.done {
-            records.extend(box_records(id(index), &prediction.detections, self.labels));
+            let records = Records::of(id(index), &prediction.detections, self.labels);
+            all.boxes.extend(records.boxes);
+            all.masks.extend(records.masks);
             let file_name = self.pictures[index].path.display().to_string();
             let (width, height) = (prediction.size.width, prediction.size.height);
             listed.images.push(Image { id: id(index), width, height, file_name });
@@ -195,7 +214,15 @@ impl<'a> Work<'a> {
         let category =
             |l: &care_types::Label| Category { id: l.id, name: l.name.clone(), supercategory: None };
         listed.categories = self.labels.entries().iter().map(category).collect();
-        coco_json::write_results(&folder.join("results.bbox.json"), &records)?;
+        let mut files = vec![("results.bbox.json", &all.boxes)];
+        if self.has_masks {
+            files.push(("results.segm.json", &all.masks));
+        }
+        for (name, records) in files {
+            self.written.push(name.into());
+            coco_json::write_results(&folder.join(name), records)?;
+        }
+        self.written.push("images.json".into());
         write_json(&folder.join("images.json"), &listed)
     }
 
@@ -254,19 +281,39 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The picture's place below the folder that was searched, as .jpg, with a number where two would be the same.
-fn overlay_name(relative: &Path, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
+/// The picture's place below the folder that was searched, with a number where two would be the same, without an ending.
+pub(super) fn picture_name(relative: &Path, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
     let plain: PathBuf =
         relative.components().filter(|c| matches!(c, std::path::Component::Normal(_))).collect();
     let stem = plain.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     for n in 1.. {
-        let name = if n == 1 { format!("{stem}.jpg") } else { format!("{stem}-{n}.jpg") };
+        // an ending that `with_extension` replaces, so that dots of the name stay
+        let name = if n == 1 { format!("{stem}.out") } else { format!("{stem}-{n}.out") };
         let candidate = plain.with_file_name(name);
         if taken.insert(candidate.clone()) {
             return candidate;
         }
     }
     plain
+}
+
+/// The number of the detection at each pixel, from 1, and 0 for none; the surest is on top. 8 bits where they suffice.
+fn mask_numbers(size: Size, detections: &[care_types::Detection]) -> DynamicImage {
+    let mut numbers = vec![0u16; size.width as usize * size.height as usize];
+    for (i, detection) in detections.iter().enumerate().rev() {
+        let Some(mask) = &detection.mask else { continue };
+        for (number, _) in numbers.iter_mut().zip(mask.to_mask()).filter(|(_, inside)| *inside != 0) {
+            *number = u16::try_from(i + 1).unwrap_or(u16::MAX);
+        }
+    }
+    let (w, h) = (size.width, size.height);
+    if detections.len() <= usize::from(u8::MAX) {
+        let bytes = numbers.into_iter().map(|n| n as u8).collect();
+        return image::GrayImage::from_raw(w, h, bytes).map(DynamicImage::from).unwrap_or_default();
+    }
+    image::ImageBuffer::<image::Luma<u16>, _>::from_raw(w, h, numbers)
+        .map(DynamicImage::from)
+        .unwrap_or_default()
 }
 
 /// Says how many pictures failed and why, one line each.
@@ -294,9 +341,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlays_never_share_a_name_or_leave_their_folder() {
+    fn pictures_never_share_a_name_or_leave_their_folder() {
         let mut taken = BTreeSet::new();
-        let mut name = |p: &str| overlay_name(Path::new(p), &mut taken).display().to_string();
+        let mut name =
+            |p: &str| picture_name(Path::new(p), &mut taken).with_extension("jpg").display().to_string();
         assert_eq!(name("a/x.png"), "a/x.jpg");
         assert_eq!(name("a/x.jpeg"), "a/x-2.jpg");
         assert_eq!(name("x.png"), "x.jpg");

@@ -1,35 +1,41 @@
 //! `train` and `resume`: from pictures to a detector, in a folder that says everything about the run.
 
 use crate::args::{Resume, Train};
+use crate::commands::detector;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
-use crate::places::{require_exists, require_file};
+use crate::places::{require_exists, require_file, require_outside};
 use crate::train_view::View;
 use care_engine::config::{Layer, Preset, RunConfig, preset_names, resolve};
 use care_engine::evaluate::DEMO;
-use care_engine::run_dir;
 use care_engine::train::{Ending, Plan, Probe, Run, RunSummary, probe};
-use care_engine::weights::Weights;
+use care_engine::{Task, run_dir, shipped};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Preset for numbers that come from somewhere, and for numbers that are drawn.
-const FINE_TUNE: &str = "retinanet_care_s0_custom";
-const FROM_SCRATCH: &str = "retinanet_care_xs_scratch";
+fn default_presets(task: Task) -> [&'static str; 2] {
+    match task {
+        Task::Detection => ["retinanet_care_s0_custom", "retinanet_care_xs_scratch"],
+        Task::Segmentation => ["semantic_fpn_care_s0_custom", "semantic_fpn_care_xs_scratch"],
+    }
+}
 
 /// `train`.
 ///
 /// # Errors
 /// Exit 2 for settings that cannot be, 3 for data that cannot be used, 5 for weights that do not fit.
-pub fn run(args: Train, console: Console) -> Result<Exit, Failure> {
-    let config = configuration(&args, console)?;
+pub fn run(args: Train, task: Task, console: Console) -> Result<Exit, Failure> {
+    let config = configuration(&args, task, console)?;
     if !args.probe && args.out.exists() {
         let out = args.out.display();
         return Err(Failure::usage(format!(
             "--out {out}: exists already; name a new folder, or go on with `care-det resume {out}`"
         )));
     }
+    require_outside(&args.out, "--out", std::slice::from_ref(&args.data))?;
     let plan = Plan::new(config)?;
     if args.probe {
         return run_probe(plan, console);
@@ -55,10 +61,11 @@ pub fn resume(args: Resume, console: Console) -> Result<Exit, Failure> {
 }
 
 /// Preset → file → `--set` → flags.
-fn configuration(args: &Train, console: Console) -> Result<RunConfig, Failure> {
+fn configuration(args: &Train, task: Task, console: Console) -> Result<RunConfig, Failure> {
     let starts = args.weights.is_some() || args.backbone.is_some();
     let mut layers = Vec::new();
-    let mut preset = Preset::named(if starts { FINE_TUNE } else { FROM_SCRATCH })?;
+    let [fine_tune, from_scratch] = default_presets(task);
+    let mut preset = Preset::named(if starts { fine_tune } else { from_scratch })?;
     if let Some(named) = &args.config {
         match preset_names().find(|name| named == Path::new(name)) {
             Some(name) => preset = Preset::named(name)?,
@@ -76,24 +83,38 @@ fn configuration(args: &Train, console: Console) -> Result<RunConfig, Failure> {
             "preset {} ({}); another with --config {}",
             preset.name(),
             if starts { "numbers are given" } else { "numbers are drawn" },
-            preset_names().collect::<Vec<_>>().join("|")
+            preset_names()
+                .filter(|n| n.starts_with("semantic") == (task == Task::Segmentation))
+                .collect::<Vec<_>>()
+                .join("|")
         ));
     }
     for assignment in &args.set {
         layers.push(Layer::from_assignment(assignment)?);
     }
     layers.extend(flags(args)?);
+    if args.imgsz.is_some() && task == Task::Detection {
+        layers.push(Layer::from_flag("--imgsz", "augment", "scales", Vec::<u8>::new())?);
+    }
     let given = match &args.weights {
-        Some(path) => {
-            if path != Path::new(DEMO) {
-                require_file(path, "--weights")?;
-            }
-            Some(Weights::open(path)?.spec)
-        }
+        Some(path) => Some(detector::read(path)?.spec),
         None => None,
     };
-    let given = given.as_ref().map(|s| (s.model.as_str(), &s.detector, &s.preprocess));
-    Ok(resolve(&preset, given, &layers)?)
+    if let Some(spec) = &given {
+        detector::require_spec_task(
+            spec,
+            task,
+            if task == Task::Detection { "care-seg train" } else { "care-det train" },
+        )?;
+    }
+    let given = given.as_ref().map(|s| (s.model.as_str(), &s.network, &s.preprocess));
+    let config = resolve(&preset, given, &layers)?;
+    if config.network.task() != task {
+        let (model, instead) =
+            (&config.model, if task == Task::Detection { "care-seg train" } else { "care-det train" });
+        return Err(Failure::usage(format!("{model} is for another task; use `{instead}`")));
+    }
+    Ok(config)
 }
 
 fn require_config(named: &Path) -> Result<(), Failure> {
@@ -130,15 +151,15 @@ fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
     flag("--val-limit", "validation", "limit", args.val_limit.map(|v| number(v.into())))?;
     if let Some(scale) = args.imgsz {
         layers.push(Layer::from_flag("--imgsz", "preprocess", "scale", scale)?);
-        layers.push(Layer::from_flag("--imgsz", "augment", "scales", Vec::<u8>::new())?);
     }
     Ok(layers)
 }
 
-/// A path that means the same from any folder: a run may be resumed from another. `demo` stays what it is.
+/// A path that means the same from any folder: a run may be resumed from another. Names of ours stay what they are.
 fn lasting(path: &Path) -> String {
-    if path == Path::new(DEMO) && !path.exists() {
-        return DEMO.to_owned();
+    let ours = path == Path::new(DEMO) || shipped::find(path).is_some();
+    if ours && !path.exists() {
+        return path.display().to_string();
     }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
@@ -170,7 +191,11 @@ fn run_probe(plan: Plan, console: Console) -> Result<Exit, Failure> {
     let found = probe(plan, &stop, &mut |step, loss| console.say(&format!("step {step}: loss {loss:.4}")))?;
     console.text(&words(&found))?;
     console.json(&found)?;
-    Ok(if found.learns() { Exit::Ok } else { Exit::Failed })
+    Ok(match (found.interrupted, found.learns()) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::Failed,
+    })
 }
 
 fn words(p: &Probe) -> String {
@@ -205,16 +230,9 @@ struct Report<'a> {
     finished: bool,
     step: u64,
     steps: u64,
-    best: Option<Best>,
+    best: Option<BTreeMap<&'static str, f64>>,
     weights: String,
     failed: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Best {
-    #[serde(rename = "AP")]
-    ap: f64,
-    step: u64,
 }
 
 fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
@@ -236,7 +254,7 @@ fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
         finished,
         step: summary.step,
         steps: summary.total,
-        best: summary.best.map(|(ap, step)| Best { ap, step }),
+        best: summary.best.map(|(score, step)| [(summary.score_name, score), ("step", step as f64)].into()),
         weights,
         failed: &summary.failed,
     })?;
@@ -251,10 +269,11 @@ fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
 }
 
 fn lines(summary: &RunSummary, finished: bool, folder: &str, weights: &str) -> String {
-    let RunSummary { step, total, best, .. } = summary;
+    let RunSummary { step, total, best, score_name, .. } = summary;
     if !finished {
         return format!("stopped after step {step} of {total}; go on with\n  care-det resume {folder}\n");
     }
-    let score = best.map_or(String::new(), |(ap, at)| format!(", best AP {ap:.3} at step {at}"));
+    let score =
+        best.map_or(String::new(), |(best, at)| format!(", best {score_name} {best:.3} at step {at}"));
     format!("{step} of {total} steps{score}\nweights: {weights}\n")
 }

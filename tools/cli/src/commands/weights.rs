@@ -1,13 +1,15 @@
 //! `weights init | inspect | convert`.
 
 use crate::args::{Weights as Args, WeightsInit};
+use crate::commands::detector::require_weights;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::places::{require_exists, require_file, writable_file};
 use care_engine::evaluate::{DEMO, labels_of};
 use care_engine::inspect::{Inspection, TensorLine, convert, inspect};
+use care_engine::segment::scene_labels_of;
 use care_engine::weights::{Provenance, Spec, Start, Weights};
-use care_engine::{coco_labels, weights};
+use care_engine::{NetworkConfig, Task, weights};
 use care_types::LabelMap;
 use serde::Serialize;
 use std::fmt::Write;
@@ -20,7 +22,7 @@ const SHOWN_CLASSES: usize = 10;
 ///
 /// # Errors
 /// Exit 2 for files and models that are not there, 3 for data without classes, 5 for weights that cannot be read.
-pub fn run(args: Args, console: Console) -> Result<Exit, Failure> {
+pub fn run(args: Args, task: Task, console: Console) -> Result<Exit, Failure> {
     match args {
         Args::Inspect { file, tensors } => show(&file, tensors, console),
         Args::Convert { input, out, key, half, overwrite } => {
@@ -40,7 +42,7 @@ pub fn run(args: Args, console: Console) -> Result<Exit, Failure> {
             console.json(&done)?;
             Ok(Exit::Ok)
         }
-        Args::Init(args) => init(&args, console),
+        Args::Init(args) => init(&args, task, console),
     }
 }
 
@@ -53,8 +55,14 @@ struct Made {
     provenance: Provenance,
 }
 
-fn init(args: &WeightsInit, console: Console) -> Result<Exit, Failure> {
+fn init(args: &WeightsInit, task: Task, console: Console) -> Result<Exit, Failure> {
     writable_file(&args.out, args.overwrite)?;
+    let default = match task {
+        Task::Detection => "retinanet_care_s0",
+        Task::Segmentation => "semantic_fpn_care_s0",
+    };
+    let model = args.model.as_deref().unwrap_or(default);
+    let task = NetworkConfig::preset(model).map_err(care_engine::Error::from)?.task();
     let start = match &args.recipe {
         Some(salt) => Start::Recipe(salt.clone()),
         None => {
@@ -64,7 +72,7 @@ fn init(args: &WeightsInit, console: Console) -> Result<Exit, Failure> {
             Start::Seed { seed: args.seed, backbone: args.backbone.clone() }
         }
     };
-    let weights = Weights::init(&args.model, labels(args)?, &start)?;
+    let weights = Weights::init(model, labels(args, task)?, &start)?;
     weights.save(&args.out)?;
     let made = Made {
         file: args.out.display().to_string(),
@@ -81,26 +89,32 @@ fn init(args: &WeightsInit, console: Console) -> Result<Exit, Failure> {
         thousands(made.parameters),
         origin(&made.provenance)
     ))?;
-    console.say("these weights have not been trained to detect anything");
+    console.say("these weights have not been trained");
     console.json(&made)?;
     Ok(Exit::Ok)
 }
 
-/// `--classes 80` means COCO's too: the number alone names nothing better.
-fn labels(args: &WeightsInit) -> Result<LabelMap, Failure> {
-    let coco = coco_labels();
+/// `--classes 80` means COCO's too (150 ADE20K's): the number alone names nothing better.
+fn labels(args: &WeightsInit, task: Task) -> Result<LabelMap, Failure> {
+    let usual = match task {
+        Task::Detection => LabelMap::coco(),
+        Task::Segmentation => LabelMap::ade20k(),
+    };
     match (&args.labels_from, args.classes) {
         (Some(data), _) => {
             if data != Path::new(DEMO) {
                 require_exists(data, "--labels-from")?;
             }
-            Ok(labels_of(data)?)
+            match task {
+                Task::Detection => Ok(labels_of(data)?),
+                Task::Segmentation => Ok(scene_labels_of(data)?),
+            }
         }
-        (None, Some(n)) if n as usize != coco.len() => {
+        (None, Some(n)) if n as usize != usual.len() => {
             let names: Vec<String> = (1..=n).map(|i| format!("class_{i}")).collect();
             Ok(LabelMap::from_names(&names, 1))
         }
-        _ => Ok(coco),
+        _ => Ok(usual),
     }
 }
 
@@ -124,7 +138,7 @@ struct Seen<'a> {
 }
 
 fn show(file: &Path, list: bool, console: Console) -> Result<Exit, Failure> {
-    require_file(file, "weights")?;
+    require_weights(file, "weights")?;
     let seen = inspect(file)?;
     console.text(&text(&seen, list))?;
     let spec = seen.spec.as_ref();
@@ -214,7 +228,7 @@ fn origin(provenance: &weights::Provenance) -> String {
     };
     let learnt =
         provenance.trained_on.as_ref().map_or(String::new(), |t| format!(" on {} pictures", t.pictures));
-    let score = provenance.score.map_or(String::new(), |ap| format!(", validation AP {ap:.3}"));
+    let score = provenance.score.map_or(String::new(), |ap| format!(", validation score {ap:.3}"));
     format!("{start}, {} training steps{learnt}{score}", provenance.steps)
 }
 

@@ -198,3 +198,16 @@ fn real_pictures_run_in_the_layout_of_the_data_folder() {
         ran.stdout()
     );
 }
+
+#[test]
+fn the_detector_that_ships_scores_without_any_file() {
+    let room = Room::new();
+    let ran = room.det("eval coco --data demo --weights demo --json").exits(0).says(&["synthetic"]);
+    let ap = ran.json()["iou_type"]["bbox"]["AP"].as_f64().unwrap();
+    assert!((ap - 0.708).abs() < 0.02, "docs/demo.md says 0.708, got {ap}");
+    let seen = room.det("weights inspect demo --json").exits(0).json();
+    assert_eq!((&seen["model"], &seen["classes"][4]["name"]), (&"retinanet_care_xs".into(), &"star".into()));
+    // a file of that name goes before what is inside
+    room.file("demo", "not weights");
+    room.det("weights inspect demo").exits(5);
+}

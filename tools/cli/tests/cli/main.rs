@@ -5,6 +5,8 @@ mod eval_data;
 mod eval_files;
 mod frame;
 mod infer;
+mod masks;
 mod run;
+mod seg;
 mod train;
 mod weights;

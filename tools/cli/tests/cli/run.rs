@@ -63,6 +63,21 @@ impl Room {
         self.file(&format!("{name}/annotations/instances_val.json"), truth.to_string());
     }
 
+    /// Writes a data set in ADE20K's layout: `train` and `val` pictures whose classes are the three blocks of their colours.
+    pub(crate) fn scenes(&self, name: &str, train: u32, val: u32) {
+        for (part, count) in [("training", train), ("validation", val)] {
+            let pictures = self.pictures(&format!("{name}/images/{part}"), count);
+            for picture in pictures {
+                let label = self.path(&picture.replace("/images/", "/annotations/"));
+                std::fs::create_dir_all(label.parent().expect("a folder")).expect("a folder");
+                let of = image::open(self.path(&picture)).expect("a picture").to_rgb8();
+                let class = |x, y| image::Luma([1 + of.get_pixel(x, y).0[0] / 86]);
+                image::GrayImage::from_fn(of.width(), of.height(), class).save(label).expect("a label map");
+            }
+        }
+        self.file(&format!("{name}/objectInfo.txt"), "Idx\tName\n1\tdark\n2\tmiddle\n3\tbright\n");
+    }
+
     /// Puts recipe weights for the classes of [`Room::data_set`] here as `w.safetensors`. They are made once.
     pub(crate) fn weights(&self) {
         static MADE: OnceLock<PathBuf> = OnceLock::new();
@@ -91,14 +106,31 @@ impl Room {
         Ran { args: args.to_owned(), output }
     }
 
+    /// Runs `care-seg` here.
+    pub(crate) fn seg(&self, args: &str) -> Ran {
+        let output =
+            self.program(assert_cmd::cargo::cargo_bin!("care-seg"), args).output().expect("care-seg starts");
+        Ran { args: args.to_owned(), output }
+    }
+
     /// Starts `care-det` here and does not wait.
     pub(crate) fn spawn(&self, args: &str) -> Child {
         let mut command = self.command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("care-det starts")
     }
 
+    /// Starts `care-seg` here and does not wait.
+    pub(crate) fn spawn_seg(&self, args: &str) -> Child {
+        let mut command = self.program(assert_cmd::cargo::cargo_bin!("care-seg"), args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("care-seg starts")
+    }
+
     fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("care-det"));
+        self.program(assert_cmd::cargo::cargo_bin!("care-det"), args)
+    }
+
+    fn program(&self, path: &Path, args: &str) -> Command {
+        let mut command = Command::new(path);
         command.current_dir(self.0.path()).env_remove("CARE_ISA").env_remove("RUST_BACKTRACE");
         command.args(args.split_whitespace());
         command

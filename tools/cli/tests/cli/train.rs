@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 /// augmentation, evaluations between snapshots.
 const TINY: &str = r#"
 preset = "retinanet_care_xs_scratch"
-[detector.backbone]
+[network.backbone]
 depths = [1, 1, 1, 1]
 feat_dims = [12, 12, 24, 24]
 mem_dims = [4, 4, 8, 8]
 att_head_dim = [1, 1, 8, 8]
-[detector.neck]
+[network.neck]
 out_channels = 16
-[detector.head]
+[network.head]
 feat_channels = 16
 [preprocess]
 scale = { long = 96, short = 96 }
@@ -167,6 +167,30 @@ fn training_goes_on_from_weights_and_says_which_layers_start_anew() {
 }
 
 #[test]
+fn classes_in_another_order_are_still_the_same_classes() {
+    let room = room();
+    room.det(&format!("{TRAIN} first")).exits(0);
+    let args =
+        "train --data d --weights first/weights/last.safetensors --epochs 1 --set train.lr=1e-12 --out";
+    let losses = |run: &str| {
+        room.det(&format!("{args} {run}")).exits(0).says(&["knows the same 3 classes"]);
+        let metrics = std::fs::read_to_string(room.path(run).join("metrics.jsonl")).unwrap();
+        let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        last["val_losses"].clone()
+    };
+    let before = losses("before");
+    for split in ["train", "val"] {
+        let name = format!("d/annotations/instances_{split}.json");
+        let mut truth: Value = serde_json::from_slice(&std::fs::read(room.path(&name)).unwrap()).unwrap();
+        let turned = |id: &mut Value| *id = Value::from(10 - id.as_i64().unwrap());
+        truth["categories"].as_array_mut().unwrap().iter_mut().for_each(|c| turned(&mut c["id"]));
+        truth["annotations"].as_array_mut().unwrap().iter_mut().for_each(|a| turned(&mut a["category_id"]));
+        room.file(&name, truth.to_string());
+    }
+    assert_eq!(losses("after"), before, "the ids turn the order around, the classes keep their outputs");
+}
+
+#[test]
 fn settings_that_cannot_be_are_refused_with_the_nearest_key() {
     let room = room();
     let table = [
@@ -177,7 +201,7 @@ fn settings_that_cannot_be_are_refused_with_the_nearest_key() {
         ("--set train", "expected KEY=VALUE"),
         ("--set augment.flip=2", "augment.flip is 2"),
         ("--set optimizer.kind=adam", "did you mean `adamw`"),
-        ("--set detector.head.norm=bach", "did you mean `batch`"),
+        ("--set network.head.norm=bach", "did you mean `batch`"),
         ("--val-split tset", "no part \"tset\""),
         ("--format yollo", "known are coco"),
     ];

@@ -3,7 +3,7 @@
 use super::{Preset, RunConfig};
 use crate::error::{Error, Result};
 use care_data::Preprocess;
-use care_heads::registry::DetectorConfig;
+use care_heads::registry::NetworkConfig;
 use care_nn::keymap::did_you_mean;
 use serde::Serialize;
 use toml::{Table, Value};
@@ -91,7 +91,7 @@ fn parse_value(text: &str) -> Value {
 /// `Config` naming the layer and the key.
 pub fn resolve(
     preset: &Preset,
-    given: Option<(&str, &DetectorConfig, &Preprocess)>,
+    given: Option<(&str, &NetworkConfig, &Preprocess)>,
     layers: &[Layer],
 ) -> Result<RunConfig> {
     let mut table = preset.base(given)?;
@@ -99,7 +99,7 @@ pub fn resolve(
     for layer in layers {
         if let Some(model) = layer.table.get("model").and_then(Value::as_str) {
             // another detector: its own settings come first, then what the layer says about them
-            table.insert("detector".into(), to_value(&DetectorConfig::preset(model)?)?);
+            table.insert("network".into(), to_value(&NetworkConfig::preset(model)?)?);
         }
         lay(&mut table, &layer.table);
         config = read(&table, &layer.name)?;

@@ -4,10 +4,12 @@
 //! flags. Unknown keys are refused with the nearest known one at every layer, and the resolved value is saved with the
 //! run, so that a run folder says everything that was decided.
 
+mod augment;
 mod layers;
 mod presets;
 mod scaling;
 
+pub use augment::AugmentConfig;
 pub use layers::{Layer, resolve};
 pub use presets::{Preset, preset_names};
 pub use scaling::ScaledRate;
@@ -15,8 +17,8 @@ pub use scaling::ScaledRate;
 use crate::error::{Error, Result};
 use crate::optim::{DecayRule, OptimizerConfig};
 use crate::schedule::Schedule;
-use care_data::{Augment, Preprocess};
-use care_heads::registry::DetectorConfig;
+use care_data::Preprocess;
+use care_heads::registry::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
 /// A training run in full.
@@ -45,9 +47,9 @@ pub struct RunConfig {
     /// From pictures to network input, in training and ever after.
     pub preprocess: Preprocess,
     /// Changes of training pictures.
-    pub augment: Augment,
+    pub augment: AugmentConfig,
     /// Architecture.
-    pub detector: DetectorConfig,
+    pub network: NetworkConfig,
 }
 
 /// What is learnt from.
@@ -185,7 +187,13 @@ impl RunConfig {
         if t.frozen_stages > 5 {
             return wrong("frozen_stages", t.frozen_stages.to_string(), "0 to 5 (5 is the whole backbone)");
         }
+        if !(0.0..1.0).contains(&self.data.val_fraction) {
+            return Err(Error::config(format!(
+                "data.val_fraction is {}, expected 0 (none) or a share below 1",
+                self.data.val_fraction
+            )));
+        }
         self.preprocess.check()?;
-        Ok(self.augment.check()?)
+        self.augment.check(self.network.task())
     }
 }

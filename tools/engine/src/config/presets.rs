@@ -3,16 +3,23 @@
 use super::layers::{Layer, lay, to_value};
 use crate::error::{Error, Result};
 use care_data::Preprocess;
-use care_heads::registry::DetectorConfig;
+use care_heads::registry::NetworkConfig;
 use care_nn::keymap::did_you_mean;
 use toml::{Table, Value};
 
 /// Name and text; the files stand in `tools/engine/presets`.
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 11] = [
+    ("mask_rcnn_care_s0_coco_1x", include_str!("../../presets/mask_rcnn_care_s0_coco_1x.toml")),
+    ("mask_rcnn_care_s0_custom", include_str!("../../presets/mask_rcnn_care_s0_custom.toml")),
+    ("mask_rcnn_care_xs_scratch", include_str!("../../presets/mask_rcnn_care_xs_scratch.toml")),
     ("retinanet_care_s0_coco_1x", include_str!("../../presets/retinanet_care_s0_coco_1x.toml")),
     ("retinanet_care_s0_custom", include_str!("../../presets/retinanet_care_s0_custom.toml")),
     ("retinanet_care_xs_demo", include_str!("../../presets/retinanet_care_xs_demo.toml")),
     ("retinanet_care_xs_scratch", include_str!("../../presets/retinanet_care_xs_scratch.toml")),
+    ("semantic_fpn_care_s0_ade20k_40k", include_str!("../../presets/semantic_fpn_care_s0_ade20k_40k.toml")),
+    ("semantic_fpn_care_s0_custom", include_str!("../../presets/semantic_fpn_care_s0_custom.toml")),
+    ("semantic_fpn_care_xs_demo", include_str!("../../presets/semantic_fpn_care_xs_demo.toml")),
+    ("semantic_fpn_care_xs_scratch", include_str!("../../presets/semantic_fpn_care_xs_scratch.toml")),
 ];
 
 /// A recipe that ships.
@@ -54,21 +61,21 @@ impl Preset {
     }
 
     /// The preset over the settings of its detector, or over those of a weights file.
-    pub(super) fn base(&self, given: Option<(&str, &DetectorConfig, &Preprocess)>) -> Result<Table> {
+    pub(super) fn base(&self, given: Option<(&str, &NetworkConfig, &Preprocess)>) -> Result<Table> {
         let mut own =
             self.text.parse::<Table>().map_err(|e| Error::internal(format!("{}: {e}", self.name)))?;
         let mut table = Table::new();
         match given {
             Some((model, detector, preprocess)) => {
-                own.remove("detector");
+                own.remove("network");
                 own.remove("preprocess");
                 own.insert("model".into(), Value::String(model.to_owned()));
-                table.insert("detector".into(), to_value(detector)?);
+                table.insert("network".into(), to_value(detector)?);
                 table.insert("preprocess".into(), to_value(preprocess)?);
             }
             None => {
                 let model = own.get("model").and_then(Value::as_str).unwrap_or_default();
-                table.insert("detector".into(), to_value(&DetectorConfig::preset(model)?)?);
+                table.insert("network".into(), to_value(&NetworkConfig::preset(model)?)?);
                 table.insert("preprocess".into(), to_value(&Preprocess::default())?);
             }
         }

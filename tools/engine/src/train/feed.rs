@@ -2,12 +2,11 @@
 //!
 //! Which pictures a step sees, and how they are changed, follows from (seed, step) alone: a resumed run asks for the same.
 
-use crate::error::{Error, Result};
-use candle_core::{Device, Tensor};
+use super::batch::TaskSample;
+use crate::error::Result;
 use care_data::loader::Prefetch;
-use care_data::{Augment, Dataset, Preprocess, TrainSample, augment, prefetch, sampling};
-use care_heads::{ImageInfo, Images};
-use care_types::{DetTarget, Size};
+use care_data::semantic::{self, SegAugment, SegDataset};
+use care_data::{Augment, Dataset, Preprocess, augment, prefetch, sampling};
 use std::sync::Arc;
 
 /// Threads that decode and augment; the network takes longer than one picture per thread.
@@ -16,18 +15,44 @@ const WORKERS: usize = 2;
 /// What decides the pictures of a step.
 #[derive(Clone)]
 pub(crate) struct FeedPlan {
-    /// The pictures.
-    pub(crate) set: Arc<dyn Dataset>,
+    /// The pictures and their changes.
+    pub(crate) pictures: Changed,
     /// Those of them that are trained on.
     pub(crate) indices: Arc<Vec<usize>>,
-    /// Their changes.
-    pub(crate) augment: Augment,
     /// From pictures to network input.
     pub(crate) preprocess: Preprocess,
     /// Seed of order and changes.
     pub(crate) seed: u64,
     /// Pictures per step.
     pub(crate) per_step: usize,
+}
+
+/// Pictures of either task, with what may happen to them.
+#[derive(Clone)]
+pub(crate) enum Changed {
+    Objects(Arc<dyn Dataset>, Augment),
+    Labels(Arc<dyn SegDataset>, SegAugment),
+}
+
+impl Changed {
+    fn sample(&self, index: usize, preprocess: &Preprocess, name: (u64, u64)) -> Result<TaskSample> {
+        Ok(match self {
+            Self::Objects(set, augment) => {
+                TaskSample::Objects(augment::train_sample(set.as_ref(), index, augment, preprocess, name)?)
+            }
+            Self::Labels(set, augment) => {
+                TaskSample::Labels(semantic::train_sample(set.as_ref(), index, augment, preprocess, name)?)
+            }
+        })
+    }
+
+    fn file(&self, index: usize) -> String {
+        let name = match self {
+            Self::Objects(set, _) => set.example(index).map(|e| e.file_name),
+            Self::Labels(set, _) => set.example(index).map(|e| e.file_name),
+        };
+        name.unwrap_or_else(|e| e.to_string())
+    }
 }
 
 impl FeedPlan {
@@ -37,7 +62,7 @@ impl FeedPlan {
     }
 
     /// Epoch and picture numbers of a step.
-    fn pictures(&self, step: u64) -> (u64, Vec<usize>) {
+    fn of_step(&self, step: u64) -> (u64, Vec<usize>) {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         let order = sampling::epoch_order(self.indices.len(), self.seed, epoch);
         let first = within as usize * self.per_step;
@@ -46,45 +71,21 @@ impl FeedPlan {
     }
 
     /// Samples of the steps `from..to`, in order.
-    pub(crate) fn start(&self, from: u64, to: u64) -> Prefetch<Result<TrainSample>> {
+    pub(crate) fn start(&self, from: u64, to: u64) -> Prefetch<Result<TaskSample>> {
         let plan = self.clone();
         let items = (from..to).flat_map(move |step| {
-            let (epoch, pictures) = plan.pictures(step);
+            let (epoch, pictures) = plan.of_step(step);
             pictures.into_iter().map(move |index| (epoch, index))
         });
         let plan = self.clone();
         let threads = WORKERS.min(rayon::current_num_threads());
         prefetch(items, threads, self.per_step + threads, move |(epoch, index)| {
-            let FeedPlan { set, augment, preprocess, seed, .. } = &plan;
-            Ok(augment::train_sample(set.as_ref(), index, augment, preprocess, (*seed, epoch))?)
+            plan.pictures.sample(index, &plan.preprocess, (plan.seed, epoch))
         })
     }
 
     /// Names of the files of a step, for messages.
     pub(crate) fn files(&self, step: u64) -> Vec<String> {
-        let name = |i| self.set.example(i).map_or_else(|e| e.to_string(), |e| e.file_name);
-        self.pictures(step).1.into_iter().map(name).collect()
+        self.of_step(step).1.into_iter().map(|i| self.pictures.file(i)).collect()
     }
-}
-
-/// Samples of any sizes become one batch, padded to the largest.
-///
-/// # Errors
-/// `Internal` without samples.
-pub(crate) fn collate(samples: Vec<TrainSample>) -> Result<(Images, Vec<DetTarget>)> {
-    let side = |f: fn(Size) -> u32| samples.iter().map(|s| f(s.sample.geometry.padded)).max().unwrap_or(0);
-    let slot = Size::new(side(|s| s.width), side(|s| s.height));
-    if samples.is_empty() {
-        return Err(Error::internal("a batch without pictures"));
-    }
-    let count = samples.len();
-    let (mut pixels, mut info, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-    for TrainSample { sample, target, .. } in samples {
-        info.push(ImageInfo::from(&sample.geometry));
-        pixels.extend_from_slice(&sample.padded_to(slot));
-        targets.push(target);
-    }
-    let pixels =
-        Tensor::from_vec(pixels, (count, slot.height as usize, slot.width as usize, 3), &Device::Cpu)?;
-    Ok((Images::new(pixels, info)?, targets))
 }

@@ -1,5 +1,6 @@
 //! One optimiser step: forward, losses, backward, clip, move, average. No files, no data sets.
 
+use super::batch::Batch;
 use crate::config::{RunConfig, ScaledRate};
 use crate::ema::Ema;
 use crate::error::{Error, Result};
@@ -7,10 +8,9 @@ use crate::grads::Gradients;
 use crate::measure::Phases;
 use crate::optim::{BackboneRate, Optimizer, param_groups};
 use candle_core::Var;
-use care_heads::{Detector, Images};
+use care_heads::Network;
 use care_nn::params::{Builder, Role};
 use care_nn::{NormMode, ParamStore, Purpose};
-use care_types::DetTarget;
 use serde::Serialize;
 
 /// PyTorch's share of a batch in the running statistics.
@@ -21,7 +21,7 @@ pub(crate) struct Learner {
     pub(crate) store: ParamStore,
     pub(crate) optimizer: Optimizer,
     pub(crate) ema: Option<Ema>,
-    network: Box<dyn Detector>,
+    network: Network,
     root: Builder,
     params: Vec<(String, Var)>,
     clip_norm: f64,
@@ -59,7 +59,7 @@ impl Learner {
         freeze(&store, config.train.frozen_stages)?;
         let norm = if config.train.norm_eval { NormMode::Frozen } else { NormMode::Batch };
         let root = store.root(Purpose::Train { norm });
-        let network = config.detector.build(&root)?;
+        let network = config.network.build(&root)?;
         let groups = param_groups(
             &store,
             config.optimizer.weight_decay(),
@@ -78,16 +78,11 @@ impl Learner {
     }
 
     /// One step over the passes of `batches`, at learning rate `lr`.
-    pub(crate) fn step(
-        &mut self,
-        batches: Vec<(Images, Vec<DetTarget>)>,
-        lr: f64,
-        phases: &mut Phases,
-    ) -> Result<Stepped> {
+    pub(crate) fn step(&mut self, batches: Vec<Batch>, lr: f64, phases: &mut Phases) -> Result<Stepped> {
         let passes = batches.len();
         let (mut sums, mut gradients): (Vec<(&'static str, f64)>, Option<Gradients>) = (Vec::new(), None);
-        for (images, targets) in batches {
-            let losses = phases.time("forward", || self.network.losses(&images, &targets))?;
+        for batch in batches {
+            let losses = phases.time("forward", || batch.losses(&self.network))?;
             let parts = losses.iter().map(|(name, t)| Ok((name, f64::from(t.to_scalar::<f32>()?))));
             let parts: Vec<(&'static str, f64)> = parts.collect::<Result<_>>()?;
             if let Some((name, value)) = parts.iter().find(|(_, v)| !v.is_finite()) {
@@ -119,8 +114,8 @@ impl Learner {
     }
 
     /// Parameters that the losses of a batch do not reach.
-    pub(crate) fn without_gradient(&self, images: &Images, targets: &[DetTarget]) -> Result<Vec<String>> {
-        let grads = self.network.losses(images, targets)?.total()?.backward()?;
+    pub(crate) fn without_gradient(&self, batch: &Batch) -> Result<Vec<String>> {
+        let grads = batch.losses(&self.network)?.total()?.backward()?;
         self.root.batch_stats().take();
         let gradients = Gradients::collect(&self.params, &grads)?;
         Ok(gradients.without_gradient().into_iter().map(str::to_owned).collect())

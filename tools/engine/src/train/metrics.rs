@@ -15,11 +15,11 @@ pub enum MetricsLine {
         step: u64,
         /// Epochs begun before it, from 1.
         epoch: u64,
-        /// Sum of the losses on the validation part; absent when none of its pictures could be read.
+        /// Sum of the losses on the validation part.
         val_loss: f64,
         /// Each loss.
         val_losses: BTreeMap<String, f64>,
-        /// The twelve figures by their usual names; undefined is -1.
+        /// Figures by their usual names (those of COCO masks with `segm_` before); undefined is -1.
         val: BTreeMap<String, f64>,
         /// Whether no evaluation before was as good.
         best: bool,
@@ -41,10 +41,6 @@ pub enum MetricsLine {
     },
 }
 
-/// Names of the twelve figures in their order.
-const FIGURES: [&str; 12] =
-    ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
-
 impl MetricsLine {
     pub(super) fn of_step(report: &StepReport) -> Self {
         let StepReport { step, epoch, lr, loss, ref losses, grad_norm } = *report;
@@ -52,13 +48,12 @@ impl MetricsLine {
     }
 
     pub(super) fn of_validation(validation: &Validation, step: u64, epoch: u64, best: bool) -> Self {
-        let val = FIGURES.iter().zip(validation.metrics.stats).map(|(name, v)| ((*name).to_owned(), v));
         Self::Validation {
             step,
             epoch,
             val_loss: validation.loss(),
             val_losses: named(&validation.losses),
-            val: val.collect(),
+            val: validation.figures(),
             best,
         }
     }

@@ -1,11 +1,12 @@
 //! A minute before a run of hours: is the data what was meant, does the network learn at all, what will it cost?
 
-use super::feed::collate;
+use super::batch::Batch;
 use super::learner::{Learner, Rates, Stepped};
+use super::run::in_training_pool;
 use super::start::Plan;
 use super::validate::validate;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::measure::Phases;
 use crate::stop::Stop;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub struct Probe {
     pub total_seconds: f64,
     /// Most memory held so far, MiB.
     pub peak_mb: Option<f64>,
+    /// It was stopped before it was done.
+    pub interrupted: bool,
 }
 
 impl Probe {
@@ -55,23 +58,26 @@ impl Probe {
 /// # Errors
 /// As a run.
 pub fn probe(plan: Plan, stop: &Stop, tick: &mut (dyn FnMut(usize, f64) + Send)) -> Result<Probe> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(rayon::current_num_threads())
-        .stack_size(64 << 20)
-        .build()
-        .map_err(|e| Error::internal(e.to_string()))?;
-    pool.install(|| probe_here(plan, stop, tick))
+    in_training_pool(|| probe_here(plan, stop, tick))
 }
 
 fn probe_here(plan: Plan, stop: &Stop, tick: &mut (dyn FnMut(usize, f64) + Send)) -> Result<Probe> {
     let (feed, (per_epoch, steps)) = (plan.feed(), plan.steps());
-    let samples = feed.start(0, 1).collect::<Result<Vec<_>>>()?;
+    let (mut samples, mut why) = (Vec::new(), None);
+    for sample in feed.start(0, 1) {
+        match sample {
+            Ok(sample) => samples.push(sample),
+            Err(e) => why = Some(e),
+        }
+    }
+    if let (true, Some(e)) = (samples.is_empty(), why) {
+        return Err(e);
+    }
     let batches = || -> Result<Vec<_>> {
-        samples.chunks(plan.config.train.batch).map(|part| collate(part.to_vec())).collect()
+        samples.chunks(plan.config.train.batch).map(|part| Batch::of(part.to_vec())).collect()
     };
     let mut learner = Learner::new(&plan.config, plan.weights.store)?;
-    let (images, targets) = batches()?.swap_remove(0);
-    let without_gradient = learner.without_gradient(&images, &targets)?;
+    let without_gradient = learner.without_gradient(&batches()?.swap_remove(0))?;
     // the highest rate of the warm-up's first steps would show nothing: use the full one
     let lr =
         (0..steps.min(2000)).map(|s| Rates::new(&plan.config, per_epoch, steps).at(s)).fold(0.0, f64::max);
@@ -98,7 +104,7 @@ fn probe_here(plan: Plan, stop: &Stop, tick: &mut (dyn FnMut(usize, f64) + Send)
         let start = Instant::now();
         let spec = &plan.weights.spec;
         validate(learner.averaged(), spec, (val, SCORED), stop, &mut |_, _| ())?;
-        let pictures = val.select(None, Some(plan.config.validation.limit).filter(|&n| n > 0))?.len();
+        let pictures = val.select(plan.config.validation.limit)?.len();
         let evaluations = steps.div_ceil(per_epoch * plan.config.validation.every.max(1));
         let each = start.elapsed().as_secs_f64() / SCORED.min(pictures).max(1) as f64;
         validation_seconds = each * pictures as f64 * evaluations as f64;
@@ -112,5 +118,6 @@ fn probe_here(plan: Plan, stop: &Stop, tick: &mut (dyn FnMut(usize, f64) + Send)
         validation_seconds,
         total_seconds: seconds_per_step * steps as f64 + validation_seconds,
         peak_mb: clock::peak_mb(),
+        interrupted: stop.requested(),
     })
 }

@@ -1,6 +1,8 @@
 //! A run from its first or any later step to its end, with its folder.
 
-use super::feed::{FeedPlan, collate};
+use super::batch::{Batch, TaskSample};
+use super::data::ValData;
+use super::feed::FeedPlan;
 use super::learner::{Learner, Rates, StepReport, Stepped};
 use super::metrics::{MetricsLine, TimingLine};
 use super::snapshot::{self, Progress};
@@ -9,20 +11,27 @@ use super::validate::{Validation, validate};
 use crate::clock;
 use crate::config::{RunConfig, ScaledRate};
 use crate::error::{Error, Result};
-use crate::evaluate::EvalData;
 use crate::machine;
 use crate::measure::Phases;
 use crate::run_dir::{self, Environment, Lines, RunDir};
 use crate::stop::Stop;
 use crate::weights::{self, Provenance, Spec, TrainedOn};
-use care_data::TrainSample;
-use std::collections::BTreeSet;
+use care_data::rng::rng;
+use care_heads::{Draw, Task};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Stack of the threads that train: back-propagation walks the graph recursively.
 const STACK: usize = 64 << 20;
+
+/// Runs work on threads with a stack that back-propagation fits on.
+pub(super) fn in_training_pool<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let threads = rayon::current_num_threads();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
+    pool.map_err(|e| Error::internal(format!("{threads} threads: {e}")))?.install(work)
+}
 
 /// Told what happens; prints, draws, or counts.
 pub trait Observer: Send {
@@ -36,7 +45,7 @@ pub trait Observer: Send {
     ///
     /// # Errors
     /// What ends the run.
-    fn validated(&mut self, dir: &RunDir, data: &EvalData, validation: &Validation) -> Result<()>;
+    fn validated(&mut self, dir: &RunDir, data: &ValData, validation: &Validation) -> Result<()>;
 }
 
 /// How a run ended.
@@ -55,7 +64,9 @@ pub struct RunSummary {
     pub step: u64,
     /// Steps planned.
     pub total: u64,
-    /// Best AP, and the step it was reached at.
+    /// What the score is called: AP or mIoU.
+    pub score_name: &'static str,
+    /// Best score, and the step it was reached at.
     pub best: Option<(f64, u64)>,
     /// Training pictures that could not be used, and why.
     pub failed: Vec<String>,
@@ -67,7 +78,7 @@ pub struct Run {
     config: RunConfig,
     spec: Spec,
     provenance: Provenance,
-    val: Option<EvalData>,
+    val: Option<Arc<ValData>>,
     learner: Learner,
     feed: FeedPlan,
     rates: Rates,
@@ -77,7 +88,6 @@ pub struct Run {
     metrics: Lines,
     timings: Lines,
     log: std::fs::File,
-    failed: BTreeSet<String>,
     notes: Vec<String>,
 }
 
@@ -146,14 +156,18 @@ impl Run {
         provenance.trained_on =
             Some(TrainedOn { pictures: data.indices.len(), fingerprint: data.fingerprints[0].clone() });
         let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.file(run_dir::LOG));
+        let log = log.map_err(|e| Error::config(format!("{}: {e}", dir.file(run_dir::LOG).display())))?;
+        if let Err(std::fs::TryLockError::WouldBlock) = log.try_lock() {
+            let folder = dir.path().display();
+            return Err(Error::config(format!("{folder}: another process is training in this folder")));
+        }
         Ok(Self {
             metrics: dir.lines(run_dir::METRICS, Some(progress.metrics_bytes))?,
             timings: dir.lines(run_dir::TIMINGS, None)?,
-            log: log.map_err(|e| Error::config(format!("{}: {e}", dir.file(run_dir::LOG).display())))?,
+            log,
             rates: Rates::new(&config, steps_per_epoch, total),
             spec: weights.spec,
-            val: data.val,
-            failed: BTreeSet::new(),
+            val: data.val.map(Arc::new),
             dir,
             config,
             provenance,
@@ -177,16 +191,14 @@ impl Run {
     /// `Internal` naming the loss or gradient that is not finite (the state before the step is kept for
     /// [`Run::replay`]); `Input` when none of a step's pictures can be read; `Config` when the disk is full.
     pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
-        let threads = rayon::current_num_threads();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
-        let pool = pool.map_err(|e| Error::internal(format!("{threads} threads: {e}")))?;
-        pool.install(|| self.drive(stop, observer))
+        in_training_pool(|| self.drive(stop, observer))
     }
 
     fn drive(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
         self.introduce(observer);
         let mut samples = self.feed.start(self.progress.step, self.total);
         let (mut phases, mut since, mut lap) = (Phases::default(), self.progress.step, Instant::now());
+        let mut skipped = 0;
         loop {
             if self.evaluation_is_due() {
                 if !self.evaluate(stop, observer)? {
@@ -199,12 +211,17 @@ impl Run {
             }
             let step = self.progress.step;
             let batch = phases.time("data", || self.gather(&mut samples, observer))?;
-            let report = self.take_step(step, batch, &mut phases)?;
-            self.progress.step = report.step;
-            self.metrics.push(&MetricsLine::of_step(&report))?;
-            observer.stepped(&report, self.total);
+            if batch.is_empty() {
+                self.skip_step(&mut skipped)?;
+            } else {
+                let report = self.take_step(step, batch, &mut phases)?;
+                (self.progress.step, skipped) = (report.step, 0);
+                self.progress.updates += 1;
+                self.metrics.push(&MetricsLine::of_step(&report))?;
+                observer.stepped(&report, self.total);
+            }
             let every = self.config.train.snapshot_every;
-            if self.at_epoch_end() || (every > 0 && report.step % every == 0) {
+            if self.at_epoch_end() || (every > 0 && self.progress.step.is_multiple_of(every)) {
                 self.push_timing(&mut phases, &mut since, &mut lap)?;
                 self.save()?;
             }
@@ -247,42 +264,38 @@ impl Run {
     /// The pictures of a step that can be read, as batches.
     fn gather(
         &mut self,
-        samples: &mut impl Iterator<Item = Result<TrainSample>>,
+        samples: &mut impl Iterator<Item = Result<TaskSample>>,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<(care_heads::Images, Vec<care_types::DetTarget>)>> {
+    ) -> Result<Vec<Batch>> {
         let mut good = Vec::with_capacity(self.feed.per_step);
-        let mut why = String::new();
         for sample in samples.take(self.feed.per_step) {
             match sample {
                 Ok(sample) => good.push(sample),
-                Err(e) => {
-                    why = e.to_string();
-                    if self.failed.insert(why.clone()) {
-                        self.say(observer, &format!("left out: {why}"));
-                    }
-                }
+                Err(e) => self.leave_out(observer, &e.to_string()),
             }
         }
-        if good.is_empty() {
-            let step = self.progress.step + 1;
-            return Err(Error::input(format!(
-                "step {step}: none of its pictures can be used; the last one: {why}"
-            )));
-        }
-        let mut batches = Vec::new();
-        let mut good = good.into_iter().peekable();
-        while good.peek().is_some() {
-            batches.push(collate(good.by_ref().take(self.config.train.batch).collect())?);
-        }
-        Ok(batches)
+        passes(good, &self.config, self.progress.step)
     }
 
-    fn take_step(
-        &mut self,
-        step: u64,
-        batches: Vec<(care_heads::Images, Vec<care_types::DetTarget>)>,
-        phases: &mut Phases,
-    ) -> Result<StepReport> {
+    /// Says once why a picture is left out, and keeps it for the summary.
+    fn leave_out(&mut self, observer: &mut dyn Observer, why: &str) {
+        if !self.progress.failed.iter().any(|known| known == why) {
+            self.progress.failed.push(why.to_owned());
+            self.say(observer, &format!("left out: {why}"));
+        }
+    }
+
+    /// A step none of whose pictures can be used changes nothing; an epoch of them is an error.
+    fn skip_step(&mut self, skipped: &mut u64) -> Result<()> {
+        (self.progress.step, *skipped) = (self.progress.step + 1, *skipped + 1);
+        if *skipped < self.steps_per_epoch {
+            return Ok(());
+        }
+        let why = self.progress.failed.last().cloned().unwrap_or_default();
+        Err(Error::input(format!("no picture of the training part can be used; the last one: {why}")))
+    }
+
+    fn take_step(&mut self, step: u64, batches: Vec<Batch>, phases: &mut Phases) -> Result<StepReport> {
         let lr = self.rates.at(step);
         match self.learner.step(batches, lr, phases)? {
             Stepped::Done { losses, grad_norm } => Ok(StepReport {
@@ -309,36 +322,44 @@ impl Run {
 
     /// False when it was interrupted.
     fn evaluate(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<bool> {
-        let Some(val) = &self.val else { return Ok(true) };
-        let what = (val, self.config.validation.limit);
+        let Some(val) = self.val.clone() else { return Ok(true) };
+        let what = (&*val, self.config.validation.limit);
         let mut tick = |done, of| observer.validating(done, of);
         let Some(found) = validate(self.learner.averaged(), &self.spec, what, stop, &mut tick)? else {
             return Ok(false);
         };
-        let (step, ap) = (self.progress.step, found.ap());
-        let best = self.progress.best.is_none_or(|before| ap > before);
+        let (all, failed) = (found.positions.len(), found.failed.len());
+        for (_, e) in &found.failed {
+            self.leave_out(observer, &format!("validation: {e}"));
+        }
+        if failed == all {
+            let why = self.progress.failed.last().cloned().unwrap_or_default();
+            return Err(Error::input(format!(
+                "none of the {all} validation pictures can be used; the last one: {why}"
+            )));
+        }
+        let (step, score) = (self.progress.step, found.score());
+        let best = self.progress.best.is_none_or(|before| score > before);
         if best {
-            (self.progress.best, self.progress.best_step, self.progress.stale) = (Some(ap), step, 0);
-            self.write_weights(run_dir::BEST, Some(ap))?;
+            (self.progress.best, self.progress.best_step, self.progress.stale) = (Some(score), step, 0);
+            self.write_weights(run_dir::BEST, Some(score))?;
         } else {
             self.progress.stale += 1;
         }
-        self.write_weights(run_dir::LAST, Some(ap))?;
+        self.write_weights(run_dir::LAST, Some(score))?;
         let epoch = step.div_ceil(self.steps_per_epoch);
         self.metrics.push(&MetricsLine::of_validation(&found, step, epoch, best))?;
-        observer.validated(&self.dir, val, &found)?;
+        observer.validated(&self.dir, &val, &found)?;
         let note = if best { ", the best so far" } else { "" };
-        let line = format!(
-            "epoch {epoch}, step {step}: AP {ap:.3}, AP50 {:.3}, validation loss {:.4}{note}",
-            found.metrics.stats[1],
-            found.loss()
-        );
+        let (scores, loss) = (found.in_words(), found.loss());
+        let line = format!("epoch {epoch}, step {step}: {scores}, validation loss {loss:.4}{note}");
         self.say(observer, &line);
         self.progress.evaluated = step;
         let patience = self.config.train.patience;
         if patience > 0 && self.progress.stale >= patience {
             self.progress.finished = true;
-            self.say(observer, &format!("no better AP in {patience} evaluations: ending"));
+            let name = found.score_name();
+            self.say(observer, &format!("no better {name} in {patience} evaluations: ending"));
         }
         self.save()?;
         Ok(true)
@@ -382,8 +403,12 @@ impl Run {
         let summary = RunSummary {
             step: self.progress.step,
             total: self.total,
+            score_name: match self.config.network.task() {
+                Task::Detection => "AP",
+                Task::Segmentation => "mIoU",
+            },
             best: self.progress.best.map(|ap| (ap, self.progress.best_step)),
-            failed: self.failed.iter().cloned().collect(),
+            failed: self.progress.failed.clone(),
         };
         debug_assert!(self.progress.finished || stop.requested());
         Ok(if self.progress.finished { Ending::Finished(summary) } else { Ending::Interrupted(summary) })
@@ -409,12 +434,8 @@ impl Run {
         let step = snapshot::load(&path.join(run_dir::DIVERGED), &mut learner)?.step;
         let mut lines: Vec<String> = feed.files(step);
         let samples = feed.start(step, step + 1).filter_map(Result::ok).collect::<Vec<_>>();
-        let mut batches = Vec::new();
-        let mut samples = samples.into_iter().peekable();
-        while samples.peek().is_some() {
-            batches.push(collate(samples.by_ref().take(plan.config.train.batch).collect())?);
-        }
-        let outcome = learner.step(batches, rates.at(step), &mut Phases::default())?;
+        let batches = passes(samples, &plan.config, step)?;
+        let outcome = in_training_pool(|| learner.step(batches, rates.at(step), &mut Phases::default()))?;
         lines.push(match outcome {
             Stepped::Diverged(what) => format!("step {}: {what}", step + 1),
             Stepped::Done { losses, grad_norm } => {
@@ -423,4 +444,16 @@ impl Run {
         });
         Ok(lines)
     }
+}
+
+/// The pictures of a step as batches, one per pass, each with random choices of its own.
+fn passes(samples: Vec<TaskSample>, config: &RunConfig, step: u64) -> Result<Vec<Batch>> {
+    let mut batches = Vec::new();
+    let mut samples = samples.into_iter().peekable();
+    while samples.peek().is_some() {
+        let batch = Batch::of(samples.by_ref().take(config.train.batch).collect())?;
+        let seed = rng(config.train.seed, step, batches.len() as u64, "losses").below(usize::MAX) as u64;
+        batches.push(batch.with_draw(Draw { seed }));
+    }
+    Ok(batches)
 }

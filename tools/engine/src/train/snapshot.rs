@@ -20,8 +20,12 @@ const OPTIMIZER: &str = "optimizer.";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// Steps taken.
+    /// Steps taken, those included whose pictures could not be read.
     pub step: u64,
+    /// Steps that changed the weights.
+    pub updates: u64,
+    /// Training pictures that could not be used, and why.
+    pub failed: Vec<String>,
     /// Step of the last evaluation.
     pub evaluated: u64,
     /// Best score so far.
@@ -83,6 +87,6 @@ pub(super) fn load(path: &Path, learner: &mut Learner) -> Result<Progress> {
         restore(ema.store(), AVERAGE)?;
     }
     let mut get = |name: &str| Ok(find(&format!("{OPTIMIZER}{name}"))?.to_f32()?);
-    learner.optimizer.load_state(&mut get, progress.step)?;
+    learner.optimizer.load_state(&mut get, progress.updates)?;
     Ok(progress)
 }

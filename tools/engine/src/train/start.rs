@@ -2,7 +2,6 @@
 
 use super::data::TrainData;
 use super::feed::FeedPlan;
-use crate::classes;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::weights::{SourceFile, Spec, Start, Weights, sha256_of};
@@ -32,19 +31,37 @@ impl Plan {
     /// `Config` for a setting that cannot be, `Input` for data that cannot be used, `Weights` for a file that does not fit.
     pub fn new(mut config: RunConfig) -> Result<Self> {
         config.check()?;
-        let data =
-            TrainData::open(&config.data, &config.validation, config.train.keep_empty, config.train.seed)?;
+        let given = match config.start.weights.as_str() {
+            "" => None,
+            path => Some(Weights::open(Path::new(path))?),
+        };
+        let known = given.as_ref().map(|w| &w.spec.classes);
+        let data = TrainData::open(&config, known)?;
+        if config.network.predicts_masks() && !data.has_masks {
+            return Err(Error::input(format!(
+                "{}: no object has a mask, and {} learns from masks; train a detector of boxes (--config \
+                 retinanet_care_s0_custom), or add `segmentation` to the annotations",
+                config.data.path, config.model
+            )));
+        }
         let mut notes = data.notes.clone();
-        config.detector = config.detector.with_num_classes(data.labels.len());
-        let (weights, start_hash) = first_weights(&config, &data.labels, &mut notes)?;
+        // class weights that came with a network for other classes mean nothing here; those of the user stay
+        let others = given.as_ref().filter(|w| w.spec.classes.names() != data.labels.names());
+        let old = others.map_or(&[][..], |w| w.spec.network.class_weights());
+        if !old.is_empty() && config.network.class_weights() == old {
+            let which = "the class weights of the network it starts from are for other classes";
+            notes.push(format!("{which} and were dropped"));
+            config.network = config.network.without_class_weights();
+        }
+        config.network = config.network.with_num_classes(data.labels.len());
+        let (weights, start_hash) = first_weights(&config, given, &data.labels, &mut notes)?;
         Ok(Self { config, data, weights, start_hash, notes })
     }
 
     pub(super) fn feed(&self) -> FeedPlan {
         FeedPlan {
-            set: Arc::clone(&self.data.train),
+            pictures: self.data.pictures.clone(),
             indices: Arc::new(self.data.indices.clone()),
-            augment: self.config.augment.clone(),
             preprocess: self.config.preprocess,
             seed: self.config.train.seed,
             per_step: self.config.step_pictures(),
@@ -61,18 +78,19 @@ impl Plan {
 
 fn first_weights(
     config: &RunConfig,
+    given: Option<Weights>,
     labels: &LabelMap,
     notes: &mut Vec<String>,
 ) -> Result<(Weights, String)> {
-    let spec = |classes: LabelMap| Spec {
+    let spec = Spec {
         model: config.model.clone(),
-        detector: config.detector.clone(),
+        network: config.network.clone(),
         preprocess: config.preprocess,
-        classes,
+        classes: labels.clone(),
     };
-    let file = |name: &str| Some(PathBuf::from(name)).filter(|_| !name.is_empty());
+    let backbone = Some(PathBuf::from(&config.start.backbone)).filter(|_| !config.start.backbone.is_empty());
     let seed = config.train.seed;
-    match (file(&config.start.weights), file(&config.start.backbone)) {
+    match (given, backbone) {
         (Some(_), Some(_)) => Err(Error::config("start.weights and start.backbone: expected one of the two")),
         (None, backbone) => {
             match &backbone {
@@ -80,30 +98,29 @@ fn first_weights(
                 None => notes.push(format!("all numbers are drawn with seed {seed}")),
             }
             let hash = backbone.as_deref().map(sha256_of).transpose()?.unwrap_or_default();
-            let weights = Weights::fresh(spec(labels.clone()), &Start::Seed { seed, backbone })?;
+            let weights = Weights::fresh(spec, &Start::Seed { seed, backbone })?;
             Ok((weights, hash))
         }
-        (Some(path), None) => from_detector(&path, spec(labels.clone()), labels, seed, notes),
+        (Some(old), None) => from_detector(Path::new(&config.start.weights), &old, spec, seed, notes),
     }
 }
 
-/// Numbers of another detector. With the same class names all are taken, in whatever order the data has them; otherwise the
+/// Numbers of another detector. With the same class names (the data was opened in their order) all are taken; otherwise the
 /// layers that depend on the classes start anew, and that is said.
 fn from_detector(
     path: &Path,
-    mut spec: Spec,
-    labels: &LabelMap,
+    old: &Weights,
+    spec: Spec,
     seed: u64,
     notes: &mut Vec<String>,
 ) -> Result<(Weights, String)> {
     let shown = path.display();
-    let (old, hash) = (Weights::open(path)?, sha256_of(path)?);
-    let same = classes::in_network_order(&old.spec.classes, labels).ok();
-    let by_class = spec.detector.class_dependent();
-    let keeps = |name: &str| same.is_some() || !by_class.iter().any(|p| name.starts_with(p.as_str()));
-    if let Some(ordered) = &same {
+    let (labels, hash) = (&spec.classes, sha256_of(path)?);
+    let same = old.spec.classes.names() == labels.names();
+    let by_class = spec.network.class_dependent();
+    let keeps = |name: &str| same || !by_class.iter().any(|p| name.starts_with(p.as_str()));
+    if same {
         notes.push(format!("all numbers start from {shown}, which knows the same {} classes", labels.len()));
-        spec.classes = ordered.clone();
     } else {
         notes.push(format!(
             "the numbers start from {shown}, except {}: it knows {} classes ({}), the data has {} ({}), so these layers \

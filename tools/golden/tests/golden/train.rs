@@ -4,6 +4,8 @@ use super::Runner;
 use super::care::{free_config, text};
 use super::det::nets::retinanet_config;
 use super::det::priors::boxes;
+use super::det::two_stage;
+use super::seg::{label_maps, semantic_fpn_config};
 use candle_core::{Device, Tensor, Var};
 use care_backbone::care::CareClassifier;
 use care_data::augment::{Axis, Placement};
@@ -11,11 +13,14 @@ use care_engine::grads::Gradients;
 use care_engine::optim::{BackboneRate, DecayRule, Optimizer, OptimizerConfig, ParamGroup, param_groups};
 use care_engine::schedule::{Decay, Schedule};
 use care_golden::{Case, Checker};
+use care_heads::mask_rcnn::MaskRcnn;
 use care_heads::retinanet::RetinaNet;
-use care_heads::{Detector, ImageInfo, Images};
+use care_heads::semantic_fpn::SemanticFpn;
+use care_heads::{Detector, ImageInfo, Images, Segmenter};
 use care_nn::{Builder, ParamStore, Purpose, ops};
-use care_types::{BoxXyxy, ClassIndex, DetTarget, Size};
+use care_types::{BoxXyxy, Size};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 pub(super) const RUNNERS: &[(&str, Runner)] = &[
     ("optimizer", optimizer),
@@ -25,6 +30,7 @@ pub(super) const RUNNERS: &[(&str, Runner)] = &[
     ("box_transform", box_transform),
     ("train_cls", train_cls),
     ("train_det", train_det),
+    ("train_seg", train_seg),
 ];
 
 /// PyTorch's momentum of running statistics.
@@ -218,49 +224,99 @@ fn train_cls(case: &Case) -> Result<(), String> {
     check.finish()
 }
 
+/// A detector in training: its losses by name, and what else is compared by name.
+type Losses<'a> = Box<dyn Fn(&Images) -> Result<(care_heads::Losses, Vec<(&'static str, f64)>), String> + 'a>;
+
+fn losses_of<'a>(case: &'a Case, root: &Builder) -> Result<Losses<'a>, String> {
+    let targets = |masks: bool| {
+        let masks = |i| if masks { two_stage::masks(case, i) } else { Ok(Vec::new()) };
+        (0..2).map(|i| two_stage::target(case, i, &masks(i)?)).collect::<Result<Vec<_>, String>>()
+    };
+    Ok(match case.json["model"].as_str() {
+        Some("retina") => {
+            let (net, targets) =
+                (RetinaNet::new(root, &retinanet_config(case)?).map_err(text)?, targets(false)?);
+            Box::new(move |images| Ok((net.losses(images, &targets).map_err(text)?, Vec::new())))
+        }
+        Some("maskrcnn") => {
+            let mut config = two_stage::mask_rcnn_config(case)?;
+            config.rpn.train_proposals.nms_pre = 200;
+            config.rpn.train_proposals.max_per_image = 40;
+            (config.rpn.sampler, config.roi.sampler) = (two_stage::EVERYTHING, two_stage::EVERYTHING);
+            config.roi.bbox_head.fc_channels = fc_channels(case)?;
+            let (net, targets) = (MaskRcnn::new(root, &config).map_err(text)?, targets(true)?);
+            Box::new(move |images| {
+                let accuracy = net.all_losses(images, &targets).map_err(text)?.roi.accuracy;
+                Ok((net.losses(images, &targets).map_err(text)?, vec![("acc", accuracy)]))
+            })
+        }
+        _ => return Err(format!("no runner for model {}", case.json["model"])),
+    })
+}
+
+/// The width of the shared layers, which the case says only by its final parameters.
+fn fc_channels(case: &Case) -> Result<usize, String> {
+    let shape = &case.json["tensors"]["final/roi_head.bbox_head.fc_cls.weight"]["shape"];
+    shape[1].as_u64().map(|n| n as usize).ok_or_else(|| "no final fc_cls".into())
+}
+
 fn train_det(case: &Case) -> Result<(), String> {
-    if case.json["model"] != "retina" {
-        return Err(format!("no runner for model {}", case.json["model"]));
-    }
-    let config = retinanet_config(case)?;
     let norm_eval = case.json["norm_eval"].as_bool().ok_or("norm_eval is not said")?;
     let store = ParamStore::new(Device::Cpu, 0);
     let root = store.root(if norm_eval { Purpose::TRAIN_FROZEN } else { Purpose::TRAIN });
-    let net = RetinaNet::new(&root, &config).map_err(text)?;
+    let losses_of = losses_of(case, &root)?;
     case.fill(&store)?;
     let (optim, weight_decay, lr) = optimizer_of(&case.json["optimizer"])?;
     let max_norm = case.json["grad_clip"]["max_norm"].as_f64().unwrap_or(f64::INFINITY);
     let (groups, params) = everything(&store, weight_decay);
     let mut optimizer = Optimizer::new(optim, groups);
-    let targets = (0..2).map(|i| target(case, i)).collect::<Result<Vec<_>, _>>()?;
-    let [mut cls, mut bbox, mut total, mut norms] = [const { Vec::<f32>::new() }; 4];
+    let mut curves: BTreeMap<&'static str, Vec<f32>> = BTreeMap::new();
     for s in 0..case.usize("steps")? {
         let pixels = case.input(&format!("input{}", s % 2))?.nhwc();
         let (n, h, w, _) = pixels.dims4().map_err(text)?;
         let info = vec![ImageInfo::whole(w as u32, h as u32); n];
-        let losses = net.losses(&Images::new(pixels, info).map_err(text)?, &targets).map_err(text)?;
+        let (losses, others) = losses_of(&Images::new(pixels, info).map_err(text)?)?;
         for (name, value) in losses.iter() {
-            let part = if name == "loss_cls" { &mut cls } else { &mut bbox };
-            part.push(value.to_scalar::<f32>().map_err(text)?);
+            curves.entry(name).or_default().push(value.to_scalar::<f32>().map_err(text)?);
         }
+        others.into_iter().for_each(|(name, value)| curves.entry(name).or_default().push(value as f32));
         let loss = losses.total().map_err(text)?;
-        total.push(loss.to_scalar::<f32>().map_err(text)?);
-        norms.push(step((&store, &root), &params, &mut optimizer, &loss, (lr, max_norm))? as f32);
+        curves.entry("total").or_default().push(loss.to_scalar::<f32>().map_err(text)?);
+        let norm = step((&store, &root), &params, &mut optimizer, &loss, (lr, max_norm))?;
+        curves.entry("grad_norm").or_default().push(norm as f32);
     }
     let mut check = Checker::new(case);
-    for (name, values) in [("loss_cls", &cls), ("loss_bbox", &bbox), ("total", &total), ("grad_norm", &norms)]
-    {
+    for (name, values) in &curves {
         check.values(name, &[values.len()], values);
     }
     finals(&mut check, case, &store)?;
     check.finish()
 }
 
-fn target(case: &Case, i: usize) -> Result<DetTarget, String> {
-    let labels = case.input(&format!("gt_labels/{i}"))?.i64();
-    let mut target = DetTarget::default();
-    for (bbox, label) in boxes(case, &format!("gt_bboxes/{i}"))?.into_iter().zip(labels) {
-        target.push(bbox, ClassIndex(label as usize), false, None);
+fn train_seg(case: &Case) -> Result<(), String> {
+    let config = semantic_fpn_config(case)?;
+    let store = ParamStore::new(Device::Cpu, 0);
+    let root = store.root(Purpose::TRAIN);
+    let net = SemanticFpn::new(&root, &config).map_err(text)?;
+    case.fill(&store)?;
+    let mut hyper = case.json["optimizer"].clone();
+    hyper["lr"] = case.json["lrs"][0].clone();
+    let (optim, weight_decay, _) = optimizer_of(&hyper)?;
+    let (groups, params) = everything(&store, weight_decay);
+    let mut optimizer = Optimizer::new(optim, groups);
+    let mut losses = Vec::new();
+    for s in 0..case.usize("steps")? {
+        let pixels = case.input(&format!("input{}", s % 2))?.nhwc();
+        let (n, h, w, _) = pixels.dims4().map_err(text)?;
+        let images = Images::new(pixels, vec![ImageInfo::whole(w as u32, h as u32); n]).map_err(text)?;
+        let targets = label_maps(case, &format!("labels{}", s % 2))?;
+        let loss = net.losses(&images, &targets).and_then(|l| l.total()).map_err(text)?;
+        losses.push(loss.to_scalar::<f32>().map_err(text)?);
+        let lr = case.json["lrs"][s].as_f64().ok_or("no learning rate")?;
+        step((&store, &root), &params, &mut optimizer, &loss, (lr, f64::INFINITY))?;
     }
-    Ok(target)
+    let mut check = Checker::new(case);
+    check.values("losses", &[losses.len()], &losses);
+    finals(&mut check, case, &store)?;
+    check.finish()
 }

@@ -22,12 +22,15 @@ use care_nn::{ParamStore, Purpose};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, RawDetection};
 use serde_json::Value;
 
-fn text(e: impl std::fmt::Display) -> String {
+pub(in super::super) fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
 }
 
 /// A store filled by the case's recipe; `declare` builds the network once so that its parameters exist.
-fn store<T>(case: &Case, declare: impl Fn(&ParamStore) -> care_nn::Result<T>) -> Result<ParamStore, String> {
+pub(in super::super) fn store<T>(
+    case: &Case,
+    declare: impl Fn(&ParamStore) -> care_nn::Result<T>,
+) -> Result<ParamStore, String> {
     let store = ParamStore::new(Device::Cpu, 0);
     declare(&store).map_err(text)?;
     case.fill(&store)?;
@@ -37,7 +40,7 @@ fn store<T>(case: &Case, declare: impl Fn(&ParamStore) -> care_nn::Result<T>) ->
 
 /// The parameters are those of the reference, by name and shape. (Where the case lists none, nothing is
 /// checked.)
-fn same_keys(case: &Case, store: &ParamStore) -> Result<(), String> {
+pub(super) fn same_keys(case: &Case, store: &ParamStore) -> Result<(), String> {
     let prefix = case.json["weights"]["key_prefix"].as_str().unwrap_or_default();
     let got: Vec<String> =
         store.params().iter().map(|p| format!("{prefix}{} {:?}", p.name, p.shape())).collect();
@@ -51,7 +54,7 @@ fn same_keys(case: &Case, store: &ParamStore) -> Result<(), String> {
     Ok(())
 }
 
-fn count(v: &Value, name: &str) -> Result<usize, String> {
+pub(in super::super) fn count(v: &Value, name: &str) -> Result<usize, String> {
     v[name].as_u64().map(|n| n as usize).ok_or_else(|| format!("`{name}` is not a count"))
 }
 
@@ -132,21 +135,21 @@ fn check_outputs(check: &mut Checker<'_>, outputs: &HeadOutputs) {
     }
 }
 
-fn stored_outputs(case: &Case) -> Result<HeadOutputs, String> {
+pub(super) fn stored_outputs(case: &Case) -> Result<HeadOutputs, String> {
     let maps = |name: &str| {
         (0..5).map(|i| Ok(case.input(&format!("{name}{i}"))?.nhwc())).collect::<Result<Vec<_>, String>>()
     };
     Ok(HeadOutputs { logits: maps("cls_score")?, deltas: maps("bbox_pred")? })
 }
 
-fn image_info(meta: &Value) -> ImageInfo {
+pub(in super::super) fn image_info(meta: &Value) -> ImageInfo {
     let scale = numbers(&meta["scale_factor"]);
     let scale = if scale.is_empty() { (1.0, 1.0) } else { (scale[0], scale[1]) };
     ImageInfo { valid: size(&meta["img_shape"]), padded: size(&meta["pad_shape"]), scale }
 }
 
 /// The division of `Geometry::to_original`.
-fn original(d: &RawDetection, (sw, sh): (f64, f64)) -> BoxXyxy {
+pub(super) fn original(d: &RawDetection, (sw, sh): (f64, f64)) -> BoxXyxy {
     let over = |v: f32, by: f64| (f64::from(v) / by) as f32;
     BoxXyxy::new(over(d.bbox.x0, sw), over(d.bbox.y0, sh), over(d.bbox.x1, sw), over(d.bbox.y1, sh))
 }
@@ -282,7 +285,7 @@ pub(super) fn e2e_det(case: &Case) -> Result<(), String> {
 }
 
 /// The set's rule: by label, IoU > .99 and |score difference| < 1e-3, at least 95 % either way.
-fn match_detections(
+pub(super) fn match_detections(
     check: &mut Checker<'_>,
     case: &Case,
     found: &[RawDetection],

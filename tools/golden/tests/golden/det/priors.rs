@@ -8,7 +8,7 @@ use care_heads::matcher::{Match, Matcher};
 use care_types::{BoxXyxy, Size};
 use serde_json::Value;
 
-pub(super) fn numbers(v: &Value) -> Vec<f64> {
+pub(in super::super) fn numbers(v: &Value) -> Vec<f64> {
     v.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 

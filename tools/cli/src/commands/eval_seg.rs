@@ -1,0 +1,224 @@
+//! `eval ade20k` and `eval --gt --pred`: label maps against label maps.
+
+use crate::args::{EvalAde20k, EvalMaps, EvalSeg, SegProtocol};
+use crate::commands::infer::{list_failures, write_json};
+use crate::commands::{detector, seg_maps};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::interrupt;
+use crate::places::OutDir;
+use crate::progress::Progress;
+use care_engine::RunOptions;
+use care_engine::segment::{SegData, Segmented, segment_all};
+use care_miou::{ConfusionMatrix, SegMap, SegReport};
+use care_types::LabelMap;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 2 for what is not there, 3 for data that cannot be used, 5 for weights that do not fit it.
+pub fn run(args: EvalSeg, console: Console) -> Result<Exit, Failure> {
+    match args.protocol {
+        Some(SegProtocol::Ade20k(args)) => of_data(&args, console),
+        None => of_maps(&args.maps, console),
+    }
+}
+
+/// What the command has to say.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    report: &'a SegReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<FailedLine>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
+}
+
+/// A picture that could not be looked at.
+#[derive(Serialize)]
+struct FailedLine {
+    error: String,
+}
+
+fn of_data(args: &EvalAde20k, console: Console) -> Result<Exit, Failure> {
+    let format = args.format.as_deref().map(str::parse).transpose()?;
+    let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(&args.data))?;
+    let weights = detector::open(&args.weights, &args.run.common(), None, console)?;
+    args.views.check(args.run.batch)?;
+    detector::require_task(&weights, care_engine::Task::Segmentation, "care-det eval coco")?;
+    let data =
+        SegData::open(&args.data, args.split.as_deref(), format)?.in_order_of(&weights.spec.classes)?;
+    let positions = data.select(args.limit.map(|n| n as usize));
+    let total = data.pictures().len();
+    console.say(&format!("{}: split {}, {} of {total} pictures", data.name(), data.split(), positions.len()));
+    data.notes().iter().for_each(|note| console.say(&format!("  {note}")));
+    detector::require_memory(&weights, &args.run.common(), positions.len())?;
+    out.clear()?;
+    let folder = out.make("")?;
+    let predictor = detector::build(weights)?.with_views(args.views.views())?;
+    let stop = interrupt::install();
+    let options = RunOptions { batch: usize::from(args.run.batch), keep_pictures: false };
+    let mut progress = Progress::start(console, "pictures", positions.len());
+    let found = segment_all(&predictor, &data, &positions, (options, &stop), &mut |_, _| {
+        progress.tick();
+        Ok(())
+    });
+    progress.finish();
+    let found = found?;
+    for (phase, ms) in found.phases.milliseconds() {
+        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / found.done.len().max(1) as f64));
+    }
+    let interrupted = found.done.len() < positions.len();
+    finish(&found, data.labels(), (&out, &folder), (args.fail_under, interrupted), console)
+}
+
+fn finish(
+    found: &Segmented,
+    labels: &LabelMap,
+    (out, folder): (&OutDir, &Path),
+    (gate, interrupted): (Option<f64>, bool),
+    console: Console,
+) -> Result<Exit, Failure> {
+    let report = found.report(labels)?;
+    if report.labelled == 0 && found.failed.is_empty() && !interrupted {
+        return Err(nothing_counts());
+    }
+    let failed = found.failed.iter().map(|(_, e)| FailedLine { error: e.to_string() }).collect();
+    let line = Line { report: &report, failed, interrupted };
+    write_json(&folder.join("metrics.json"), &line)?;
+    out.remember(["metrics.json"].iter().map(Path::new))?;
+    console.text(&text(&report))?;
+    console.json(&line)?;
+    console.say(&format!("results are in {}", folder.display()));
+    list_failures(console, found.done.len(), line.failed.iter().map(|f| f.error.as_str()));
+    Ok(match (interrupted, line.failed.is_empty()) {
+        (true, _) => Exit::Interrupted,
+        (false, false) => Exit::Failed,
+        (false, true) => gated(&report, gate, console),
+    })
+}
+
+fn nothing_counts() -> Failure {
+    Failure::data(
+        "no pixel counts: every label is ignored; is the ignored value the right one (--ignore-index)?",
+    )
+}
+
+fn gated(report: &SegReport, gate: Option<f64>, console: Console) -> Exit {
+    match gate.filter(|gate| report.m_iou < *gate) {
+        None => Exit::Ok,
+        Some(gate) => {
+            console.warn(&format!("mIoU {:.4} is below --fail-under {gate}", report.m_iou));
+            Exit::Gate
+        }
+    }
+}
+
+/// The label map of a file: values as they are stored.
+struct Pair {
+    name: String,
+    truth: PathBuf,
+    found: PathBuf,
+}
+
+fn of_maps(args: &EvalMaps, console: Console) -> Result<Exit, Failure> {
+    let (Some(truth), Some(found), Some(classes)) = (&args.gt, &args.pred, args.classes) else {
+        return Err(Failure::usage(
+            "what is compared? `eval --gt DIR --pred DIR --classes N` for label maps, `eval ade20k --data DIR --weights W` \
+             for a segmenter",
+        ));
+    };
+    let pairs = pairs(truth, found)?;
+    let progress = Mutex::new(Progress::start(console, "pairs", pairs.len()));
+    let empty = ConfusionMatrix::new(classes as usize)?;
+    let ignore = args.ignore_index.0;
+    if args.reduce_zero_label && ignore.is_none_or(|v| u32::from(v) < classes) {
+        return Err(Failure::usage(
+            "--reduce-zero-label makes 0 the ignored value: --ignore-index must name one that is no class, such as 255",
+        ));
+    }
+    // sums of whole numbers: the order in which threads add them does not matter
+    let count = |pair: &Pair, sum: &mut ConfusionMatrix| -> Result<(), Failure> {
+        let (mut label, prediction) = (seg_maps::read(&pair.truth)?, seg_maps::read(&pair.found)?);
+        if args.reduce_zero_label {
+            seg_maps::reduce_zero_label(&mut label.values, ignore);
+        }
+        let map = |m: &seg_maps::Raw| m.size;
+        let maps =
+            (SegMap::new(&label.values, map(&label))?, SegMap::new(&prediction.values, map(&prediction))?);
+        sum.update(maps.0, maps.1, ignore).map_err(|e| Failure::from(e).context(&pair.name))?;
+        progress.lock().unwrap_or_else(|p| p.into_inner()).tick();
+        Ok(())
+    };
+    let sum = pairs.par_chunks(16).map(|chunk| {
+        let mut sum = empty.clone();
+        for pair in chunk {
+            count(pair, &mut sum)?;
+        }
+        Ok::<_, Failure>(sum)
+    });
+    // in order, so that of several errors the first is told
+    let parts: Vec<Result<ConfusionMatrix, Failure>> = sum.collect();
+    let mut total = empty.clone();
+    let merged = parts.into_iter().try_for_each(|part| Ok::<_, Failure>(total.merge(&part?)?));
+    progress.into_inner().unwrap_or_else(|p| p.into_inner()).finish();
+    let names: Vec<String> = (0..classes).map(|i| format!("class_{i}")).collect();
+    merged?;
+    let report = total.metrics().report(&LabelMap::from_names(&names, 0))?;
+    if report.labelled == 0 {
+        return Err(nothing_counts());
+    }
+    console.text(&text(&report))?;
+    console.json(&report)?;
+    Ok(gated(&report, args.fail_under, console))
+}
+
+/// Label maps of the same name in both folders; one without a prediction is an error, a prediction more is not.
+fn pairs(truth: &Path, found: &Path) -> Result<Vec<Pair>, Failure> {
+    for (path, role) in [(truth, "--gt"), (found, "--pred")] {
+        if !path.is_dir() {
+            return Err(Failure::usage(format!("{role} {}: there is no such folder", path.display())));
+        }
+    }
+    let names = seg_maps::list(truth)?;
+    if names.is_empty() {
+        return Err(Failure::data(format!("{}: holds no PNG file", truth.display())));
+    }
+    let pair = |name: PathBuf| {
+        let (truth, found) = (truth.join(&name), found.join(&name));
+        match found.is_file() {
+            true => Ok(Pair { name: name.display().to_string(), truth, found }),
+            false => Err(Failure::data(format!(
+                "{}: there is no prediction {}; names must be the same in both folders",
+                truth.display(),
+                found.display()
+            ))),
+        }
+    };
+    names.into_iter().map(pair).collect()
+}
+
+fn text(report: &SegReport) -> String {
+    let percent = |v: f64| if v < 0.0 { "     –".to_owned() } else { format!("{:6.2}", 100.0 * v) };
+    let width = report.per_class.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!(" {:<width$} {:>6} {:>6} {:>6}\n", "class", "IoU", "Acc", "Dice");
+    for c in &report.per_class {
+        let _ =
+            writeln!(text, " {:<width$} {} {} {}", c.name, percent(c.iou), percent(c.acc), percent(c.dice));
+    }
+    let _ = writeln!(
+        text,
+        "mIoU {}   mAcc {}   aAcc {}   over {} pictures",
+        percent(report.m_iou).trim(),
+        percent(report.m_acc).trim(),
+        percent(report.a_acc).trim(),
+        report.images
+    );
+    text
+}

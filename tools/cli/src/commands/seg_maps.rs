@@ -1,0 +1,60 @@
+//! Label maps as files: reading them as they are stored, and writing predicted ones.
+
+use crate::exit::Failure;
+use care_data::semantic::read_label_values;
+use care_types::{ClassIndex, LabelMap, SegTarget, Size};
+use image::DynamicImage;
+use std::path::{Path, PathBuf};
+
+/// A label map with its numbers as they are stored.
+pub(super) struct Raw {
+    pub(super) size: Size,
+    pub(super) values: Vec<u16>,
+}
+
+/// Reads an 8-bit, 16-bit or palette PNG.
+pub(super) fn read(path: &Path) -> Result<Raw, Failure> {
+    let (size, values) = read_label_values(path)?;
+    Ok(Raw { size, values })
+}
+
+/// mmsegmentation's `reduce_zero_label`: 0 is ignored, `k` becomes `k - 1`; the ignored value stays.
+pub(super) fn reduce_zero_label(values: &mut [u16], ignore: Option<u16>) {
+    let ignored = ignore.unwrap_or(u16::MAX);
+    for value in values.iter_mut().filter(|v| Some(**v) != ignore) {
+        *value = value.checked_sub(1).unwrap_or(ignored);
+    }
+}
+
+/// PNG files below a folder, sorted, relative to it.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut names = Vec::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(folder_here) = waiting.pop() {
+        let unreadable = |e: std::io::Error| Failure::usage(format!("{}: {e}", folder_here.display()));
+        for entry in std::fs::read_dir(&folder_here).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+                names.extend(path.strip_prefix(folder).map(Path::to_path_buf));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Class indices as an 8-bit grey picture.
+pub(super) fn indices(map: &SegTarget) -> DynamicImage {
+    let Size { width, height } = map.size();
+    let grey = image::GrayImage::from_raw(width, height, map.classes().to_vec());
+    grey.map(DynamicImage::from).unwrap_or_default()
+}
+
+/// Classes in their colours.
+pub(super) fn colors(map: &SegTarget, labels: &LabelMap) -> DynamicImage {
+    let Size { width, height } = map.size();
+    let bytes = map.classes().iter().flat_map(|&c| labels.color(ClassIndex(usize::from(c)))).collect();
+    image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from).unwrap_or_default()
+}

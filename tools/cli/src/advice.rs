@@ -23,16 +23,22 @@ const ELSEWHERE: [(&[&str], &str); 11] = [
 ];
 
 /// clap's error with a better tip, where there is one.
-pub(crate) fn improved(mut e: clap::Error, typed: &[OsString]) -> clap::Error {
+pub(crate) fn improved(mut e: clap::Error, typed: &[OsString], program: &str) -> clap::Error {
     if e.kind() != ErrorKind::UnknownArgument {
         return e;
     }
     let Some(ContextValue::String(unknown)) = e.get(ContextKind::InvalidArg) else { return e };
     let flag = unknown.split(['=', ' ']).next().unwrap_or_default();
+    let segments = program == "care-seg";
     let tip = if command(typed) == ["eval"] {
-        Some("'eval' needs to know how to score: write 'eval coco'")
+        Some(match segments {
+            true => "two folders are scored with '--gt' and '--pred', a data set with 'eval ade20k'",
+            false => "'eval' needs to know how to score: write 'eval coco'",
+        })
     } else {
-        ELSEWHERE.iter().find(|(names, _)| names.contains(&flag)).map(|(_, tip)| *tip)
+        // scores and overlaps are a detector's
+        let has = |tip: &str| !segments || !(tip.contains("--nms-iou") || tip.contains("--conf"));
+        ELSEWHERE.iter().find(|(names, tip)| names.contains(&flag) && has(tip)).map(|(_, tip)| *tip)
     };
     let spelt_alike = e.get(ContextKind::SuggestedArg).is_some();
     match tip {

@@ -48,7 +48,7 @@ fn program<C: Parser + CommandFactory>(
     let json = typed.iter().any(|a| a == "--json");
     let (global, command) = match C::try_parse_from(&typed) {
         Ok(cli) => parts(cli),
-        Err(e) => return refused(advice::improved(e, &typed), json),
+        Err(e) => return refused(advice::improved(e, &typed, name), json),
     };
     let console = Console { json: global.json, quiet: global.quiet, verbose: global.verbose };
     let known: Vec<String> = C::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();

@@ -83,12 +83,12 @@ fn probability(key: &str, value: f64) -> Result<()> {
     Err(Error::config(format!("{key} is {value}, expected a probability from 0 to 1")))
 }
 
-/// Picture `index` of `set` in epoch `epoch`, changed and prepared.
+/// Picture `index` of `set` in epoch `epoch`, changed and prepared; mosaics take their other pictures from `others`.
 ///
 /// # Errors
 /// When the picture (or one of a mosaic's others) cannot be read; the message names the file.
 pub fn train_sample(
-    set: &dyn Dataset,
+    (set, others): (&dyn Dataset, &[usize]),
     index: usize,
     augment: &Augment,
     preprocess: &Preprocess,
@@ -102,7 +102,7 @@ pub fn train_sample(
     let preprocess = Preprocess { scale, ..*preprocess };
     let tiled = augment.mosaic.as_ref().filter(|m| draw("mosaic").chance(m.probability));
     let (picture, target) = match tiled {
-        Some(_) => mosaic::compose(set, index, &preprocess, &mut draw("tiles"))?,
+        Some(_) => mosaic::compose((set, others), index, &preprocess, &mut draw("tiles"))?,
         None => {
             let example = set.example(index)?;
             match &augment.crop {

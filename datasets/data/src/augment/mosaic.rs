@@ -29,10 +29,10 @@ impl Mosaic {
     }
 }
 
-/// Picture `index` and three that are drawn, on a canvas of the preprocessing's size; what is not covered has the mean
+/// Picture `index` and three that are drawn from `others`, on a canvas of the preprocessing's size; what is not covered has the mean
 /// colour.
 pub(super) fn compose(
-    set: &dyn Dataset,
+    (set, others): (&dyn Dataset, &[usize]),
     index: usize,
     preprocess: &Preprocess,
     rng: &mut Rng,
@@ -43,7 +43,8 @@ pub(super) fn compose(
     let mut canvas = RgbImage::from_pixel(w, h, Rgb(preprocess.mean.map(|v| (v + 0.5) as u8)));
     let mut all = DetTarget::default();
     for quarter in 0..4 {
-        let number = if quarter == 0 { index } else { rng.below(set.len()) };
+        let number =
+            if quarter == 0 { index } else { others.get(rng.below(others.len())).copied().unwrap_or(index) };
         let example = set.example(number)?;
         let original = Size::new(example.picture.width(), example.picture.height());
         let alone = preprocess.scale.fit(original);

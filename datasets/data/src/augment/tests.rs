@@ -89,7 +89,9 @@ fn check(s: &TrainSample, what: &str) {
 fn samples(augment: &Augment) -> impl Iterator<Item = TrainSample> {
     let keys = (0..12).flat_map(|i| (0..6).map(move |epoch| (i, epoch)));
     keys.map(move |(i, epoch)| {
-        train_sample(&Rectangles::default(), i, augment, &preprocess(), (1, epoch)).unwrap()
+        let set = Rectangles::default();
+        let all: Vec<usize> = (0..set.len()).collect();
+        train_sample((&set, &all), i, augment, &preprocess(), (1, epoch)).unwrap()
     })
 }
 

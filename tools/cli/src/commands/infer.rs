@@ -109,7 +109,8 @@ struct Work<'a> {
     done: BTreeMap<usize, Prediction>,
     failed: BTreeMap<usize, String>,
     timings: BTreeMap<&'static str, f64>,
-    names: BTreeSet<PathBuf>,
+    /// Where what is written of each picture goes, without an ending.
+    names: Vec<PathBuf>,
     /// Files in the folder for results, by their place in it.
     written: Vec<PathBuf>,
 }
@@ -130,7 +131,7 @@ impl<'a> Work<'a> {
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
             timings: BTreeMap::new(),
-            names: BTreeSet::new(),
+            names: picture_names(pictures),
             written: Vec::new(),
         }
     }
@@ -175,7 +176,7 @@ impl<'a> Work<'a> {
     /// Writes the pictures that are asked for, and lets the picture itself go.
     fn keep(&mut self, index: usize, mut prediction: Prediction) -> Result<(), Failure> {
         let picture = prediction.picture.take();
-        let name = picture_name(&self.pictures[index].relative, &mut self.names);
+        let name = self.names[index].clone();
         if let Some(picture) = picture {
             let options = OverlayOptions { min_score: 0.0, ..OverlayOptions::default() };
             let drawn = overlay(&picture, &prediction.detections, self.labels, &options);
@@ -281,8 +282,14 @@ impl<'a> Work<'a> {
     }
 }
 
+/// A place for what is written of each picture; it depends on the pictures that were named, not on what becomes of them.
+pub(super) fn picture_names(pictures: &[Found]) -> Vec<PathBuf> {
+    let mut taken = BTreeSet::new();
+    pictures.iter().map(|p| picture_name(&p.relative, &mut taken)).collect()
+}
+
 /// The picture's place below the folder that was searched, with a number where two would be the same, without an ending.
-pub(super) fn picture_name(relative: &Path, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
+fn picture_name(relative: &Path, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
     let plain: PathBuf =
         relative.components().filter(|c| matches!(c, std::path::Component::Normal(_))).collect();
     let stem = plain.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();

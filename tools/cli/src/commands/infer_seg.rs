@@ -1,7 +1,7 @@
 //! `infer` of a segmenter: pictures and folders in; overlays and label maps out.
 
 use crate::args::{InferSeg, SaveSeg};
-use crate::commands::infer::{list_failures, picture_name};
+use crate::commands::infer::{list_failures, picture_names};
 use crate::commands::{detector, seg_maps};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,6 @@ use care_report::scene_overlay;
 use care_types::{ClassIndex, LabelMap, SegTarget};
 use image::DynamicImage;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Share of the class colour in overlays.
@@ -73,8 +72,13 @@ pub fn run(args: InferSeg, console: Console) -> Result<Exit, Failure> {
         out.make("")?;
     }
     let predictor = detector::build(weights)?.with_views(args.views.views())?;
-    let mut work =
-        Work { args: &args, labels: predictor.labels(), out, names: BTreeSet::new(), written: Vec::new() };
+    let mut work = Work {
+        args: &args,
+        labels: predictor.labels(),
+        out,
+        names: picture_names(&pictures),
+        written: Vec::new(),
+    };
     let report = work.segment(&pictures, &predictor, console)?;
     if let Some(out) = &work.out {
         out.remember(work.written.iter())?;
@@ -94,7 +98,7 @@ struct Work<'a> {
     args: &'a InferSeg,
     labels: &'a LabelMap,
     out: Option<OutDir>,
-    names: BTreeSet<PathBuf>,
+    names: Vec<PathBuf>,
     written: Vec<PathBuf>,
 }
 
@@ -118,7 +122,7 @@ impl Work<'_> {
             let file = pictures[index].path.display().to_string();
             match result {
                 Err(e) => report.failed.push(FailedLine { file, error: e.to_string() }),
-                Ok(prediction) => match self.keep(&pictures[index].relative, file, prediction) {
+                Ok(prediction) => match self.keep(index, file, prediction) {
                     Ok(line) => report.images.push(line),
                     Err(failure) => {
                         let message = failure.message.clone();
@@ -139,11 +143,11 @@ impl Work<'_> {
         Ok(report)
     }
 
-    fn keep(&mut self, relative: &Path, file: String, prediction: Prediction) -> Result<ImageLine, Failure> {
+    fn keep(&mut self, index: usize, file: String, prediction: Prediction) -> Result<ImageLine, Failure> {
         let Prediction { size, labels: Some(map), picture, .. } = prediction else {
             return Err(Failure::runtime(format!("{file}: the network gave no label map")));
         };
-        let name = picture_name(relative, &mut self.names);
+        let name = self.names[index].clone();
         if let Some(picture) = picture {
             let drawn = scene_overlay(&picture, &map, self.labels, OPACITY);
             self.save("overlays", &name.with_extension("jpg"), drawn.into())?;

@@ -35,11 +35,20 @@ pub(crate) enum Changed {
 }
 
 impl Changed {
-    fn sample(&self, index: usize, preprocess: &Preprocess, name: (u64, u64)) -> Result<TaskSample> {
+    fn sample(
+        &self,
+        (index, others): (usize, &[usize]),
+        preprocess: &Preprocess,
+        name: (u64, u64),
+    ) -> Result<TaskSample> {
         Ok(match self {
-            Self::Objects(set, augment) => {
-                TaskSample::Objects(augment::train_sample(set.as_ref(), index, augment, preprocess, name)?)
-            }
+            Self::Objects(set, augment) => TaskSample::Objects(augment::train_sample(
+                (set.as_ref(), others),
+                index,
+                augment,
+                preprocess,
+                name,
+            )?),
             Self::Labels(set, augment) => {
                 TaskSample::Labels(semantic::train_sample(set.as_ref(), index, augment, preprocess, name)?)
             }
@@ -80,7 +89,7 @@ impl FeedPlan {
         let plan = self.clone();
         let threads = WORKERS.min(rayon::current_num_threads());
         prefetch(items, threads, self.per_step + threads, move |(epoch, index)| {
-            plan.pictures.sample(index, &plan.preprocess, (plan.seed, epoch))
+            plan.pictures.sample((index, &plan.indices), &plan.preprocess, (plan.seed, epoch))
         })
     }
 

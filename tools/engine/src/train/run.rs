@@ -140,6 +140,14 @@ impl Run {
         if environment.start_weights != plan.start_hash {
             return Err(Error::weights("the file that the run started from has changed since"));
         }
+        let mut plan = plan;
+        let now = machine::instruction_set()?;
+        if environment.instruction_set != now {
+            plan.notes.push(format!(
+                "the run began with {}, this is {now}: it goes on, but not with the bits it would have had there",
+                environment.instruction_set
+            ));
+        }
         let snapshot = dir.file(snapshot);
         Self::assemble(dir, plan, Some(&snapshot).filter(|s| s.is_file()).map(|s| s.as_path()))
     }

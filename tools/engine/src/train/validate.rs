@@ -242,7 +242,8 @@ fn reader(
             let pictures = Arc::clone(data.pictures());
             let plain = Augment::default();
             Box::new(move |position| {
-                let sample = augment::train_sample(pictures.as_ref(), position, &plain, &preprocess, (0, 0))?;
+                let sample =
+                    augment::train_sample((pictures.as_ref(), &[]), position, &plain, &preprocess, (0, 0))?;
                 Ok(TaskSample::Objects(sample))
             })
         }

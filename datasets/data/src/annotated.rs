@@ -127,6 +127,14 @@ impl AnnotatedSet {
         self
     }
 
+    /// Objects of each class, crowds left out, in class order.
+    pub fn objects_per_class(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.labels.len()];
+        let objects = self.truth.annotations.iter().filter(|a| !a.iscrowd);
+        objects.filter_map(|a| self.labels.index_of_id(a.category_id)).for_each(|class| counts[class.0] += 1);
+        counts
+    }
+
     /// Whether any object has a mask.
     pub fn has_masks(&self) -> bool {
         let usable = |a: &Annotation| a.segmentation.as_ref().is_some_and(|s| s.usable().is_some());

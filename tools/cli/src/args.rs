@@ -88,6 +88,8 @@ pub enum SegCommand {
     Weights(Weights),
     /// Measure CPU time, wall time and memory of a network
     Bench(Bench),
+    /// Write the synthetic demo data set with its label maps
+    Demo(Demo),
 }
 
 /// `eval`: label maps of two folders, or a segmenter on a data set.

@@ -40,7 +40,7 @@ fn mismatch(network: &LabelMap, data: &LabelMap, known: &BTreeSet<&str>, wanted:
     };
     Error::weights(format!(
         "the class names of the weights ({}) and of the data ({}) differ\n  only in the weights: {}\n  only in the data: {}\n\
-         use weights that were trained for this data (`care-det train --data DATA` makes some), or rename the categories",
+         use weights that were trained for this data (`train --data DATA` makes some), or rename the categories",
         network.len(),
         data.len(),
         alone(network, wanted),

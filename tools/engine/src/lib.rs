@@ -34,3 +34,11 @@ pub use care_nn::Conv3x3;
 pub use error::{Error, ErrorKind, Result};
 pub use predict::{Outcome, Prediction, Predictor, RunOptions, Source};
 pub use stop::Stop;
+
+/// The program whose commands are for a task, for messages.
+pub fn program(task: Task) -> &'static str {
+    match task {
+        Task::Detection => "care-det",
+        Task::Segmentation => "care-seg",
+    }
+}

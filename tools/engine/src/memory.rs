@@ -2,6 +2,7 @@
 //! machine that stands still.
 
 use crate::error::{Error, Result};
+use crate::views::{self, Views};
 use care_data::Preprocess;
 
 /// Most input pixels of a pass: beyond any sensible run.
@@ -38,6 +39,19 @@ pub fn check_batch(preprocess: &Preprocess, batch: usize) -> Result<()> {
         .map_err(|e| e.with_hint(Some("take a smaller --imgsz or --batch".to_owned())))
 }
 
+/// The same for a segmenter that looks at pictures in some way: its largest scale, or a window of it.
+///
+/// # Errors
+/// As [`check_batch`].
+pub fn check_views(preprocess: &Preprocess, views: &Views) -> Result<()> {
+    if let Some(slide) = views.slide {
+        return check_pass(slide.crop.into(), slide.crop.into(), 1)
+            .map_err(|e| e.with_hint(Some("take smaller windows (--slide)".to_owned())));
+    }
+    let largest = views.scales.iter().copied().fold(0.0, f64::max);
+    check_batch(&views::scaled(preprocess, largest), 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +63,11 @@ mod tests {
         let refused = check_batch(&Preprocess::default(), 1024).unwrap_err();
         assert_eq!(refused.kind(), crate::ErrorKind::Config);
         assert!(refused.to_string().contains("GB") && refused.to_string().contains("--batch"), "{refused}");
+        let large = Preprocess { scale: "8192".parse().unwrap(), ..Preprocess::default() };
+        let windows = Views { slide: Some("512/341".parse().unwrap()), ..Views::augmented() };
+        assert!(check_batch(&large, 1).is_ok() && check_views(&large, &Views::default()).is_ok());
+        assert!(check_views(&large, &Views::augmented()).is_err(), "1.75 of 8192x8192");
+        assert!(check_views(&large, &windows).is_ok(), "a window is a pass");
         assert!(check_pass(u64::MAX, u64::MAX, u64::MAX).is_err());
     }
 }

@@ -45,6 +45,36 @@ impl OptimizerConfig {
     /// PyTorch's AdamW with the weight decay of this lineage's 1× recipes.
     pub const ADAMW: Self = Self::Adamw { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1e-4 };
 
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// `Config`, naming the key.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |key: &str, got: f64, expected: &str| {
+            Err(Error::config(format!("optimizer.{key} is {got}, expected {expected}")))
+        };
+        let decay = self.weight_decay();
+        if !(decay.is_finite() && decay >= 0.0) {
+            return wrong("weight_decay", decay, "0 or more");
+        }
+        match *self {
+            Self::Adamw { betas, eps, .. } => {
+                if let Some(&beta) = betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {
+                    return wrong("betas", beta, "two numbers from 0 to below 1");
+                }
+                if !(eps.is_finite() && eps > 0.0) {
+                    return wrong("eps", eps, "above 0");
+                }
+            }
+            Self::Sgd { momentum, .. } => {
+                if !(0.0..1.0).contains(&momentum) {
+                    return wrong("momentum", momentum, "0 to below 1");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Weight decay of the parameters that decay.
     pub fn weight_decay(&self) -> f64 {
         match *self {

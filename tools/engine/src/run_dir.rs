@@ -2,6 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::program;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -57,8 +58,9 @@ impl RunDir {
     pub fn create(path: &Path, config: &RunConfig, environment: &Environment) -> Result<Self> {
         let shown = path.display();
         if path.exists() {
+            let program = program(config.network.task());
             return Err(Error::config(format!(
-                "--out {shown}: exists already; name a new folder, or go on with `care-det resume {shown}`"
+                "--out {shown}: exists already; name a new folder, or go on with `{program} resume {shown}`"
             )));
         }
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,6 +1,7 @@
 //! The learning rate as a pure function of the step, with mmengine's formulas (`LinearLR`, `MultiStepLR`, `PolyLR`,
 //! `CosineAnnealingLR`): nothing to save, nothing to resume.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then a decay.
@@ -43,6 +44,40 @@ pub enum Decay {
 }
 
 impl Schedule {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// `Config`, naming the key.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |key: &str, got: f64, expected: &str| {
+            Err(Error::config(format!("schedule.{key} is {got}, expected {expected}")))
+        };
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        if !(0.0..=1.0).contains(&self.warmup_factor) {
+            return wrong("warmup_factor", self.warmup_factor, "0 to 1");
+        }
+        match &self.decay {
+            Decay::Constant => {}
+            Decay::Step { milestones, gamma } => {
+                if !positive(*gamma) || *gamma > 1.0 {
+                    return wrong("decay.gamma", *gamma, "above 0 and at most 1");
+                }
+                if let Some(at) = milestones.iter().find(|m| !(m.is_finite() && **m >= 0.0)) {
+                    return wrong("decay.milestones", *at, "epochs, 0 or more");
+                }
+            }
+            Decay::Poly { power, .. } if !positive(*power) => {
+                return wrong("decay.power", *power, "above 0");
+            }
+            Decay::Poly { min_lr, .. } | Decay::Cosine { min_lr } => {
+                if !(min_lr.is_finite() && *min_lr >= 0.0) {
+                    return wrong("decay.min_lr", *min_lr, "0 or more");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The rate of step `step` (from 0) of `total`, for the full rate `base`. Steps after the last keep the last rate.
     pub fn lr(&self, base: f64, step: u64, steps_per_epoch: u64, total: u64) -> f64 {
         let warmup = self.warmup_steps.min(total);

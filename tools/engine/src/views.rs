@@ -115,7 +115,8 @@ fn pass(net: &dyn Segmenter, sample: Sample, phases: &mut Phases) -> Result<RawS
     raw.pop().ok_or_else(|| Error::internal("a pass without a result"))
 }
 
-fn scaled(preprocess: &Preprocess, factor: f64) -> Preprocess {
+/// The preprocessing at a factor of its size.
+pub(crate) fn scaled(preprocess: &Preprocess, factor: f64) -> Preprocess {
     let side = |v: u32| ((f64::from(v) * factor) as u32).max(1);
     let Scale { long, short } = preprocess.scale;
     Preprocess { scale: Scale { long: side(long), short: side(short) }, ..*preprocess }

@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::evaluate::DEMO;
 use crate::predict::Predictor;
+use crate::program;
 use crate::shipped;
 use care_data::demo::DemoSplit;
 use care_data::{Preprocess, Scale};
@@ -325,9 +326,10 @@ fn load_backbone(store: &ParamStore, detector: &NetworkConfig, path: &Path) -> R
     let mut checkpoint = Checkpoint::read(path, &Select::Auto)?;
     if checkpoint.metadata.contains_key(SPEC_KEY) || of_a_detector(&checkpoint) {
         return Err(Error::weights(format!(
-            "{}: holds a whole detector, where a classification checkpoint of the backbone alone is expected; \
-             a detector is trained further with `care-det train --weights`",
-            path.display()
+            "{}: holds a whole network, where a classification checkpoint of the backbone alone is expected; \
+             it is trained further with `{} train --weights`",
+            path.display(),
+            program(detector.task())
         )));
     }
     for (ours, theirs) in config.checkpoint_aliases() {
@@ -381,7 +383,7 @@ fn no_spec(checkpoint: &Checkpoint, path: &Path) -> Error {
     Error::weights(match of_a_detector(checkpoint) {
         true => format!(
             "{why}; they are named as a detector's of mmdetection or another program, whose architecture, classes and \
-             preprocessing cannot be told from tensors, so care-det runs only detectors that it wrote itself"
+             preprocessing cannot be told from tensors, so only weights that this program wrote are run"
         ),
         false => format!(
             "{why}; if it is a classification checkpoint of CARE, put it under a new detector with \

@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{Dataset, Error, Example, Result};
 use scene::Scene;
 pub use semantic::DemoSemantic;
-pub use write::{write, write_over};
+pub use write::{write, write_scenes};
 
 /// Every picture follows from this and its number.
 const SEED: u64 = 20_240_613;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use care_types::Segmentation;
 use sha2::{Digest, Sha256};
 
-use super::write::write_first;
+use super::write::{write_first, write_first_scenes};
 use super::*;
 use crate::coco;
+use crate::semantic::{SegDataset, open_semantic};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -107,6 +108,19 @@ fn written_files_read_back_as_the_same_set() {
             assert_eq!((a.id, a.file_name, a.picture, a.target), (b.id, b.file_name, b.picture, b.target));
         }
     }
-    let error = write(dir.path(), &|| ()).unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
+}
+
+#[test]
+fn written_label_maps_read_back_as_the_same_set() {
+    let dir = tempfile::tempdir().unwrap();
+    for split in DemoSplit::ALL {
+        let set = DemoSemantic::new(split);
+        write_first_scenes(&set, 2, dir.path(), &|| ()).unwrap();
+        let read = open_semantic(dir.path(), Some(split.name()), &[], None).unwrap().set;
+        assert_eq!((read.len(), read.labels().names()), (2, set.labels().names()));
+        for i in 0..2 {
+            let (a, b) = (read.example(i).unwrap(), set.example(i).unwrap());
+            assert_eq!((a.id, a.stem, a.picture, a.target), (b.id, b.stem, b.picture, b.target));
+        }
+    }
 }

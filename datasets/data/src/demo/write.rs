@@ -1,31 +1,22 @@
-//! The demo set as files: the folder that any COCO tool can read.
+//! The demo set as files: a folder that any COCO tool can read, or one of pictures and label maps.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use image::ImageFormat;
+use care_types::Size;
+use image::{GrayImage, ImageBuffer, ImageFormat, PixelWithColorType};
 use rayon::prelude::*;
 
-use super::{DemoDataset, DemoSplit};
+use super::{DemoDataset, DemoSemantic, DemoSplit};
+use crate::semantic::{DATASET_FILE, SegDataset};
 use crate::{Dataset, Error, Result};
 
-/// Writes both splits under `folder`: `annotations/instances_{train,val}.json` and PNG pictures in `train/` and `val/`.
-/// `progress` is called once per written picture, from several threads.
-///
-/// # Errors
-/// `Config` when the folder holds something already, `Internal` when it cannot be written.
-pub fn write(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
-    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::config(format!("{}: is not empty; name a new folder", folder.display())));
-    }
-    write_over(folder, progress)
-}
-
-/// As [`write`], into a folder that may hold something; files of the same names are replaced.
+/// Writes both splits under `folder`: `annotations/instances_{train,val}.json` and PNG pictures in `train/` and `val/`. Files of
+/// the same names are replaced. `progress` is called once per written picture, from several threads.
 ///
 /// # Errors
 /// `Internal` when it cannot be written.
-pub fn write_over(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
+pub fn write(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
     DemoSplit::ALL.into_iter().try_for_each(|split| {
         let set = DemoDataset::new(split);
         write_first(&set, set.len(), folder, progress)
@@ -52,14 +43,57 @@ pub(super) fn write_first(
     save(&annotations.join(format!("instances_{}.json", set.split().name())), &json)
 }
 
+/// Writes both splits with label maps under `folder`, as a mask folder: `images/{train,val}`, `masks/{train,val}` (8-bit class
+/// numbers) and a `dataset.toml` with the classes. Files of the same names are replaced. `progress` is called once per written
+/// picture, from several threads.
+///
+/// # Errors
+/// `Internal` when it cannot be written.
+pub fn write_scenes(folder: &Path, progress: &(dyn Fn() + Sync)) -> Result<()> {
+    DemoSplit::ALL.into_iter().try_for_each(|split| {
+        let set = DemoSemantic::new(split);
+        write_first_scenes(&set, set.len(), folder, progress)
+    })
+}
+
+/// The first `count` pictures of a split with their label maps.
+pub(super) fn write_first_scenes(
+    set: &DemoSemantic,
+    count: usize,
+    folder: &Path,
+    progress: &(dyn Fn() + Sync),
+) -> Result<()> {
+    let [pictures, labels] = ["images", "masks"].map(|kind| folder.join(kind).join(set.split().name()));
+    create(&pictures)?;
+    create(&labels)?;
+    let names: Vec<String> = set.labels().names().iter().map(|name| format!("{name:?}")).collect();
+    save(&folder.join(DATASET_FILE), format!("classes = [{}]\n", names.join(", ")).as_bytes())?;
+    (0..count).into_par_iter().try_for_each(|i| {
+        let example = set.example(i)?;
+        let Size { width, height } = example.target.size();
+        let classes = GrayImage::from_raw(width, height, example.target.classes().to_vec())
+            .ok_or_else(|| Error::internal("a label map of another size than it says"))?;
+        save(&pictures.join(&example.file_name), &png(&example.picture, &example.file_name)?)?;
+        save(&labels.join(&example.file_name), &png(&classes, &example.file_name)?)?;
+        progress();
+        Ok(())
+    })
+}
+
 fn write_picture(set: &DemoDataset, i: usize, folder: &Path) -> Result<()> {
     let example = set.draw(i)?;
-    let mut png = Cursor::new(Vec::new());
-    example
-        .picture
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|e| Error::internal(format!("{}: {e}", example.image.file_name)))?;
-    save(&folder.join(&example.image.file_name), png.get_ref())
+    let name = &example.image.file_name;
+    save(&folder.join(name), &png(&example.picture, name)?)
+}
+
+fn png<P>(picture: &ImageBuffer<P, Vec<u8>>, name: &str) -> Result<Vec<u8>>
+where
+    P: PixelWithColorType<Subpixel = u8>,
+{
+    let mut bytes = Cursor::new(Vec::new());
+    let written = picture.write_to(&mut bytes, ImageFormat::Png);
+    written.map_err(|e| Error::internal(format!("{name}: {e}")))?;
+    Ok(bytes.into_inner())
 }
 
 fn create(folder: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Which classes a folder has and what the values of its label files mean: from `dataset.toml`, from a preset of the format,
 //! from `objectInfo.txt`, or, when nobody says, from the values that occur in all parts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use care_types::{CategoryId, Label, LabelMap, SegTarget};
@@ -55,7 +55,7 @@ impl Classes {
             return Ok(Self::new(labels, table, "from objectInfo.txt"));
         }
         let seen = Seen::look(&files()?)?;
-        let most = seen.values.iter().copied().filter(|&v| v != 0 && v != 255).max().unwrap_or(0);
+        let most = seen.values.keys().copied().filter(|&v| v != 0 && v != 255).max().unwrap_or(0);
         if most == 150 {
             let table = ValueTable::zero_ignored(150);
             return Ok(Self::new(LabelMap::ade20k(), table, "of ADE20K (values go up to 150)"));
@@ -88,7 +88,7 @@ impl Classes {
     /// `Input` when they cannot be class numbers: colours, more than 255, or more gaps than values.
     pub(super) fn masks(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<Self> {
         let seen = Seen::look(&files()?)?;
-        if seen.values.iter().eq(&[0, 255]) {
+        if seen.values.keys().eq(&[0, 255]) {
             let table = ValueTable::new([(0, 0), (255, 1)], Default::default());
             let mut classes = Self::new(numbered(2, 0), table, "without names (values that occur)");
             classes.remarks.push(format!(
@@ -98,8 +98,8 @@ impl Classes {
             ));
             return Ok(classes);
         }
-        let count = seen.values.iter().copied().filter(|&v| v != 255).max().map_or(0, |v| v + 1);
-        let absent: Vec<usize> = (0..count).filter(|v| !seen.values.contains(v)).collect();
+        let count = seen.values.keys().copied().filter(|&v| v != 255).max().map_or(0, |v| v + 1);
+        let absent: Vec<usize> = (0..count).filter(|v| !seen.values.contains_key(v)).collect();
         if count == 0 || count > SegTarget::MAX_CLASSES || absent.len() * 2 > count {
             return Err(seen.unclear(folder));
         }
@@ -168,7 +168,8 @@ fn object_info(path: &Path) -> Result<LabelMap> {
 
 /// The values that occur in some label files.
 struct Seen {
-    values: BTreeSet<usize>,
+    /// Each with the first file that has it.
+    values: BTreeMap<usize, PathBuf>,
     /// A file that holds colours.
     colored: Option<PathBuf>,
 }
@@ -185,19 +186,22 @@ impl Seen {
             let raw = raw.map_err(|e| e.context(path.display()))?;
             Ok(match raw.values {
                 Values::Grey(values) | Values::Palette(values, _) => {
-                    Seen { values: distinct(&values), colored: None }
+                    let values = distinct(&values).map(|v| (v, path.clone())).collect();
+                    Seen { values, colored: None }
                 }
-                Values::Color(_) => Seen { values: BTreeSet::new(), colored: Some(path.clone()) },
+                Values::Color(_) => Seen { values: BTreeMap::new(), colored: Some(path.clone()) },
             })
         };
         let each: Vec<Result<Self>> = files.par_iter().map(read).collect();
-        let mut all = Seen { values: BTreeSet::new(), colored: None };
+        let mut all = Seen { values: BTreeMap::new(), colored: None };
         let (mut readable, mut first_error) = (0, None);
         for one in each {
             match one {
                 Ok(one) => {
                     readable += 1;
-                    all.values.extend(one.values);
+                    for (value, file) in one.values {
+                        all.values.entry(value).or_insert(file);
+                    }
                     all.colored = all.colored.or(one.colored);
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
@@ -210,7 +214,9 @@ impl Seen {
     }
 
     fn unclear(&self, folder: &Path) -> Error {
-        let values: Vec<usize> = self.values.iter().copied().collect();
+        let values: Vec<usize> = self.values.keys().copied().collect();
+        let rare = self.values.iter().next_back();
+        let rare = rare.map_or(String::new(), |(v, path)| format!(" ({v} is in {})", path.display()));
         let file = folder.join(DATASET_FILE);
         let file = file.display();
         match &self.colored {
@@ -220,7 +226,7 @@ impl Seen {
                 path.display()
             )),
             None => Error::input(format!(
-                "{}: the values in the label files are {}, which are no class numbers; write {file} with\n  classes = \
+                "{}: the values in the label files are {}{rare}, which are no class numbers; write {file} with\n  classes = \
                  [\"NAME\", …]\n  [values]\n  VALUE = \"NAME\"  (or \"ignore\")",
                 folder.display(),
                 if values.is_empty() { "none".to_owned() } else { ranges(&values) }
@@ -229,8 +235,8 @@ impl Seen {
     }
 }
 
-fn distinct(values: &[u16]) -> BTreeSet<usize> {
+fn distinct(values: &[u16]) -> impl Iterator<Item = usize> {
     let mut seen = vec![false; 1 << 16];
     values.iter().for_each(|&v| seen[usize::from(v)] = true);
-    (0..seen.len()).filter(|&v| seen[v]).collect()
+    (0..seen.len()).filter(move |&v| seen[v])
 }

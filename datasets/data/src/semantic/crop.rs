@@ -10,6 +10,8 @@ use crate::{Error, Result};
 const ATTEMPTS: usize = 10;
 /// Sides above this are taken for a mistake.
 const MAX_SIDE: u32 = 16_384;
+/// The backbone halves sides five times.
+const MIN_SIDE: u32 = 32;
 
 /// A window of fixed size; a picture that is smaller is padded to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,9 +42,9 @@ pub(super) struct Window {
 impl RandomCrop {
     pub(super) fn check(&self) -> Result<()> {
         let [width, height] = self.size;
-        if width.min(height) == 0 || width.max(height) > MAX_SIDE {
+        if width.min(height) < MIN_SIDE || width.max(height) > MAX_SIDE {
             return Err(Error::config(format!(
-                "augment.crop.size is {width}x{height}, expected sides of 1 to {MAX_SIDE} pixels"
+                "augment.crop.size is {width}x{height}, expected sides of {MIN_SIDE} to {MAX_SIDE} pixels"
             )));
         }
         if !(self.cat_max_ratio > 0.0 && self.cat_max_ratio <= 1.0) {

@@ -5,12 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use care_types::{ImageId, Label, LabelMap, SegTarget, Size};
+use care_types::{ImageId, LabelMap, SegTarget, Size};
 use image::RgbImage;
 
 use super::layout::Pair;
 use super::png_labels;
-use super::spelling::did_you_mean;
 use super::table::ValueTable;
 use crate::annotated::Resolved;
 use crate::{DecodeLimits, Error, Result, decode_path_within};
@@ -64,36 +63,6 @@ impl SemanticSet {
     pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
         self.limits = limits;
         self
-    }
-
-    /// The same set labelled as a model does: classes in the order of `names`, pixels of other classes ignored.
-    ///
-    /// # Errors
-    /// `Input` when the set has no class of one of the names; both lists are in the message. `Config` when a name is there
-    /// twice.
-    pub fn with_classes<S: AsRef<str>>(mut self, names: &[S]) -> Result<Self> {
-        let mut new_class = vec![SegTarget::IGNORE; self.labels.len()];
-        let mut entries: Vec<Label> = Vec::new();
-        for (i, name) in names.iter().map(AsRef::as_ref).enumerate() {
-            let Some(old) = self.labels.index_of_name(name) else {
-                let there = self.labels.names();
-                return Err(Error::input(format!(
-                    "{}: class {name:?} is not among its classes{}\n  wanted: {}\n  in the data: {}",
-                    self.name(),
-                    did_you_mean(name, there.iter().copied()),
-                    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
-                    there.join(", ")
-                )));
-            };
-            if new_class[old.0] != SegTarget::IGNORE {
-                return Err(Error::config(format!("class {name:?} is wanted twice")));
-            }
-            new_class[old.0] = i as u8;
-            entries.extend(self.labels.get(old).cloned());
-        }
-        self.table = self.table.renamed(&new_class);
-        self.labels = LabelMap::new(entries);
-        Ok(self)
     }
 
     /// Where the pictures come from, for messages: the folder and the part.

@@ -54,15 +54,6 @@ impl ValueTable {
         self.values.iter().position(|v| *v == Some(class)).map(|v| v as i64)
     }
 
-    /// The same table for other classes: `new_class` is indexed by the class so far.
-    pub(super) fn renamed(&self, new_class: &[u8]) -> Self {
-        let rename = |class: u8| new_class.get(usize::from(class)).copied().unwrap_or(IGNORE);
-        Self {
-            values: self.values.iter().map(|v| v.map(rename)).collect(),
-            colors: self.colors.iter().map(|(color, &class)| (*color, rename(class))).collect(),
-        }
-    }
-
     /// One line per entry, in a fixed order: for fingerprints.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
         let values = self.values.iter().enumerate();

@@ -1,9 +1,10 @@
 //! Every format is recognised, says so, and gives the classes that its files mean.
 
-use care_data::semantic::{SegFormat, open_semantic};
+use care_data::semantic::{Reordered, SegDataset, SegFormat, open_semantic};
 use care_data::{DEFAULT_SPLITS, ErrorKind};
 use care_types::CategoryId;
 use png::{BitDepth, ColorType};
+use std::sync::Arc;
 
 use crate::folder::Folder;
 
@@ -157,19 +158,19 @@ fn one_bit_masks_hold_zero_and_one() {
 }
 
 #[test]
-fn a_model_s_classes_reorder_and_leave_out() {
+fn a_model_s_classes_reorder() {
     let dir = Folder::new()
         .text("dataset.toml", "classes = [\"a\", \"b\", \"c\"]")
         .picture("images/x.jpg", 4, 1)
         .grey("masks/x.png", &[0, 1, 2, 255]);
-    let set = dir.open().set;
-    let before = set.fingerprint();
-    let picked = set.clone().with_classes(&["c", "a"]).unwrap();
-    assert_eq!(picked.target(0).unwrap().classes(), [1, 255, 0, 255]);
-    assert_eq!(picked.labels().names(), ["c", "a"]);
-    assert_ne!(picked.fingerprint(), before);
-    let error = set.with_classes(&["c", "A."]).map(|_| ()).unwrap_err();
-    assert!(error.to_string().contains("in the data: a, b, c"), "{error}");
+    let set: Arc<dyn SegDataset> = Arc::new(dir.open().set);
+    let turned = Reordered::new(Arc::clone(&set), &["c", "a", "b"]).unwrap();
+    assert_eq!(turned.example(0).unwrap().target.classes(), [1, 2, 0, 255]);
+    assert_eq!(turned.labels().names(), ["c", "a", "b"]);
+    for names in [&["c", "a"][..], &["c", "a", "b", "d"], &["c", "a", "B"]] {
+        let error = Reordered::new(Arc::clone(&set), names).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("is not among"), "{names:?}: {error}");
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ use crate::args::Demo;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use care_data::demo::{self, DemoSplit};
+use care_data::demo::{self, DemoSemantic, DemoSplit};
+use care_data::semantic::SegDataset;
 use care_data::{Dataset, DemoDataset};
+use care_engine::Task;
 use serde::Serialize;
 use std::sync::Mutex;
 
@@ -26,22 +28,34 @@ struct Split {
 ///
 /// # Errors
 /// Exit 2 when the folder holds something already.
-pub fn run(args: Demo, console: Console) -> Result<Exit, Failure> {
+pub fn run(args: Demo, task: Task, console: Console) -> Result<Exit, Failure> {
     require_empty(&args)?;
     let splits: Vec<Split> = DemoSplit::ALL
         .iter()
         .map(|&split| Split { name: split.name(), images: DemoDataset::new(split).len() })
         .collect();
     let progress = Mutex::new(Progress::start(console, "pictures", splits.iter().map(|s| s.images).sum()));
-    let written = demo::write_over(&args.write, &|| lock(&progress).tick());
+    let tick = || lock(&progress).tick();
+    let (written, labels, what) = match task {
+        Task::Detection => (
+            demo::write(&args.write, &tick),
+            DemoDataset::new(DemoSplit::Val).labels().clone(),
+            "synthetic pictures in COCO format; this is not COCO",
+        ),
+        Task::Segmentation => (
+            demo::write_scenes(&args.write, &tick),
+            DemoSemantic::new(DemoSplit::Val).labels().clone(),
+            "synthetic pictures with a label map each; this is not ADE20K",
+        ),
+    };
     progress.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish();
     written?;
-    let classes = DemoDataset::new(DemoSplit::Val).labels().names().into_iter().map(str::to_owned).collect();
+    let classes = labels.names().into_iter().map(str::to_owned).collect();
     let folder = args.write.display().to_string();
     for split in &splits {
         console.text(&format!("{folder}: split {}, {} pictures\n", split.name, split.images))?;
     }
-    console.say("synthetic pictures in COCO format; this is not COCO");
+    console.say(what);
     console.json(&Written { folder, splits, classes })?;
     Ok(Exit::Ok)
 }

@@ -4,17 +4,20 @@ use crate::args::RunFlags;
 use crate::console::Console;
 use crate::exit::Failure;
 use crate::places::require_file;
+use care_engine::shipped::Wanted;
+use care_engine::views::Views;
 use care_engine::weights::{Overrides, Spec, Weights};
 use care_engine::{Conv3x3, Predictor, Task, memory, shipped};
 use std::path::Path;
 
 /// Reads the weights and applies the flags; `conf` counts when `--conf` is not given, and the weights' own after that.
 pub(super) fn open(
-    path: &Path,
+    (path, wanted): (&Path, Wanted),
     flags: &RunFlags,
     conf: Option<f64>,
     console: Console,
 ) -> Result<Weights, Failure> {
+    let path = &shipped::named(path, wanted);
     let mut weights = read(path)?;
     if weights.provenance.of_demo_set() {
         console.say(&format!("{}: trained on the synthetic demo set, not on photographs", path.display()));
@@ -63,6 +66,19 @@ pub(super) fn require_memory(weights: &Weights, flags: &RunFlags, pictures: usiz
     memory::check_batch(&weights.spec.preprocess, batch).map_err(|e| {
         Failure::from(e).context(format!("--imgsz {}x{} --batch {batch_given}", scale.long, scale.short))
     })
+}
+
+/// The same for a segmenter that looks at every picture in some way.
+pub(super) fn require_memory_of_views(
+    weights: &Weights,
+    views: &Views,
+    flags: &RunFlags,
+    pictures: usize,
+) -> Result<(), Failure> {
+    match views.is_plain() {
+        true => require_memory(weights, flags, pictures),
+        false => Ok(memory::check_views(&weights.spec.preprocess, views)?),
+    }
 }
 
 /// Builds the network for the fastest inference.

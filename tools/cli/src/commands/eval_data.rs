@@ -11,6 +11,7 @@ use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
 use care_engine::evaluate::{Detected, EvalData, detect_all};
+use care_engine::shipped::Wanted;
 use care_engine::weights::Weights;
 use care_engine::{RunOptions, Task, classes};
 use care_map::{IouType, Params};
@@ -30,7 +31,8 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     }
     let params = read_params(args)?;
     let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(folder))?;
-    let weights = detector::open(weights, &args.detector.run, None, console)?;
+    let wanted = if args.iou_type.contains(&IouKind::Segm) { Wanted::Masks } else { Wanted::Boxes };
+    let weights = detector::open((weights, wanted), &args.detector.run, None, console)?;
     detector::require_task(&weights, Task::Detection, "care-seg eval ade20k")?;
     refuse_masks(args, &weights)?;
     let has_masks = weights.spec.network.predicts_masks();

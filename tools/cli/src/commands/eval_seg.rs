@@ -10,6 +10,7 @@ use crate::places::OutDir;
 use crate::progress::Progress;
 use care_engine::RunOptions;
 use care_engine::segment::{SegData, Segmented, segment_all};
+use care_engine::shipped::Wanted;
 use care_miou::{ConfusionMatrix, SegMap, SegReport};
 use care_types::LabelMap;
 use rayon::prelude::*;
@@ -49,7 +50,7 @@ struct FailedLine {
 fn of_data(args: &EvalAde20k, console: Console) -> Result<Exit, Failure> {
     let format = args.format.as_deref().map(str::parse).transpose()?;
     let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(&args.data))?;
-    let weights = detector::open(&args.weights, &args.run.common(), None, console)?;
+    let weights = detector::open((&args.weights, Wanted::Scenes), &args.run.common(), None, console)?;
     args.views.check(args.run.batch)?;
     detector::require_task(&weights, care_engine::Task::Segmentation, "care-det eval coco")?;
     let data =
@@ -58,10 +59,11 @@ fn of_data(args: &EvalAde20k, console: Console) -> Result<Exit, Failure> {
     let total = data.pictures().len();
     console.say(&format!("{}: split {}, {} of {total} pictures", data.name(), data.split(), positions.len()));
     data.notes().iter().for_each(|note| console.say(&format!("  {note}")));
-    detector::require_memory(&weights, &args.run.common(), positions.len())?;
+    let (views, flags) = (args.views.views(), args.run.common());
+    detector::require_memory_of_views(&weights, &views, &flags, positions.len())?;
     out.clear()?;
     let folder = out.make("")?;
-    let predictor = detector::build(weights)?.with_views(args.views.views())?;
+    let predictor = detector::build(weights)?.with_views(views)?;
     let stop = interrupt::install();
     let options = RunOptions { batch: usize::from(args.run.batch), keep_pictures: false };
     let mut progress = Progress::start(console, "pictures", positions.len());

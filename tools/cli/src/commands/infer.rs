@@ -9,6 +9,7 @@ use crate::places::OutDir;
 use crate::progress::Progress;
 use care_data::folder::{Found, find_pictures};
 use care_engine::evaluate::Records;
+use care_engine::shipped::Wanted;
 use care_engine::{Outcome, Prediction, Predictor, RunOptions, Source, Task};
 use care_report::{OverlayOptions, overlay};
 use care_types::coco_json::{self, Category, Dataset, Image};
@@ -63,7 +64,8 @@ struct FailedLine {
 pub fn run(args: Infer, console: Console) -> Result<Exit, Failure> {
     let pictures = find_pictures(&args.paths)?;
     let out = out_dir(&args)?;
-    let weights = detector::open(&args.weights, &args.run, Some(DEFAULT_CONF), console)?;
+    let wanted = if args.save.contains(&Save::Masks) { Wanted::Masks } else { Wanted::Boxes };
+    let weights = detector::open((&args.weights, wanted), &args.run, Some(DEFAULT_CONF), console)?;
     detector::require_memory(&weights, &args.run, pictures.len())?;
     detector::require_task(&weights, Task::Detection, "care-seg infer")?;
     let has_masks = weights.spec.network.predicts_masks();

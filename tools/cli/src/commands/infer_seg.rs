@@ -9,6 +9,7 @@ use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
 use care_data::folder::{Found, find_pictures};
+use care_engine::shipped::Wanted;
 use care_engine::{Error, Outcome, Prediction, Predictor, RunOptions, Source, Task};
 use care_report::scene_overlay;
 use care_types::{ClassIndex, LabelMap, SegTarget};
@@ -63,15 +64,16 @@ pub fn run(args: InferSeg, console: Console) -> Result<Exit, Failure> {
         }
         _ => Some(OutDir::check(&args.out.out, args.out.overwrite, &args.paths)?),
     };
-    let weights = detector::open(&args.weights, &args.run.common(), None, console)?;
+    let weights = detector::open((&args.weights, Wanted::Scenes), &args.run.common(), None, console)?;
     args.views.check(args.run.batch)?;
     detector::require_task(&weights, Task::Segmentation, "care-det infer")?;
-    detector::require_memory(&weights, &args.run.common(), pictures.len())?;
+    let (views, flags) = (args.views.views(), args.run.common());
+    detector::require_memory_of_views(&weights, &views, &flags, pictures.len())?;
     if let Some(out) = &out {
         out.clear()?;
         out.make("")?;
     }
-    let predictor = detector::build(weights)?.with_views(args.views.views())?;
+    let predictor = detector::build(weights)?.with_views(views)?;
     let mut work = Work {
         args: &args,
         labels: predictor.labels(),

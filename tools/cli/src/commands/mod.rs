@@ -30,7 +30,7 @@ pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Resume(args) => train::resume(args, console),
         Command::Weights(args) => weights::run(args, Task::Detection, console),
         Command::Bench(args) => bench::run(args, console),
-        Command::Demo(args) => demo::run(args, console),
+        Command::Demo(args) => demo::run(args, Task::Detection, console),
     }
 }
 
@@ -46,5 +46,6 @@ pub fn run_seg(command: SegCommand, console: Console) -> Result<Exit, Failure> {
         SegCommand::Resume(args) => train::resume(args, console),
         SegCommand::Weights(args) => weights::run(args, Task::Segmentation, console),
         SegCommand::Bench(args) => bench::run(args, console),
+        SegCommand::Demo(args) => demo::run(args, Task::Segmentation, console),
     }
 }

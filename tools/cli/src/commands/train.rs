@@ -9,8 +9,9 @@ use crate::places::{require_exists, require_file, require_outside};
 use crate::train_view::View;
 use care_engine::config::{Layer, Preset, RunConfig, preset_names, resolve};
 use care_engine::evaluate::DEMO;
+use care_engine::shipped::Wanted;
 use care_engine::train::{Ending, Plan, Probe, Run, RunSummary, probe};
-use care_engine::{Task, run_dir, shipped};
+use care_engine::{Task, program, run_dir, shipped};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,8 +32,9 @@ pub fn run(args: Train, task: Task, console: Console) -> Result<Exit, Failure> {
     let config = configuration(&args, task, console)?;
     if !args.probe && args.out.exists() {
         let out = args.out.display();
+        let program = program(task);
         return Err(Failure::usage(format!(
-            "--out {out}: exists already; name a new folder, or go on with `care-det resume {out}`"
+            "--out {out}: exists already; name a new folder, or go on with `{program} resume {out}`"
         )));
     }
     require_outside(&args.out, "--out", std::slice::from_ref(&args.data))?;
@@ -62,6 +64,8 @@ pub fn resume(args: Resume, console: Console) -> Result<Exit, Failure> {
 
 /// Preset → file → `--set` → flags.
 fn configuration(args: &Train, task: Task, console: Console) -> Result<RunConfig, Failure> {
+    let wanted = if task == Task::Detection { Wanted::Boxes } else { Wanted::Scenes };
+    let weights = args.weights.as_deref().map(|path| shipped::named(path, wanted));
     let starts = args.weights.is_some() || args.backbone.is_some();
     let mut layers = Vec::new();
     let [fine_tune, from_scratch] = default_presets(task);
@@ -92,27 +96,22 @@ fn configuration(args: &Train, task: Task, console: Console) -> Result<RunConfig
     for assignment in &args.set {
         layers.push(Layer::from_assignment(assignment)?);
     }
-    layers.extend(flags(args)?);
+    layers.extend(flags(args, weights.as_deref())?);
     if args.imgsz.is_some() && task == Task::Detection {
         layers.push(Layer::from_flag("--imgsz", "augment", "scales", Vec::<u8>::new())?);
     }
-    let given = match &args.weights {
+    let given = match &weights {
         Some(path) => Some(detector::read(path)?.spec),
         None => None,
     };
     if let Some(spec) = &given {
-        detector::require_spec_task(
-            spec,
-            task,
-            if task == Task::Detection { "care-seg train" } else { "care-det train" },
-        )?;
+        detector::require_spec_task(spec, task, &format!("{} train", program(spec.network.task())))?;
     }
     let given = given.as_ref().map(|s| (s.model.as_str(), &s.network, &s.preprocess));
     let config = resolve(&preset, given, &layers)?;
     if config.network.task() != task {
-        let (model, instead) =
-            (&config.model, if task == Task::Detection { "care-seg train" } else { "care-det train" });
-        return Err(Failure::usage(format!("{model} is for another task; use `{instead}`")));
+        let (model, instead) = (&config.model, program(config.network.task()));
+        return Err(Failure::usage(format!("{model} is for another task; use `{instead} train`")));
     }
     Ok(config)
 }
@@ -125,7 +124,7 @@ fn require_config(named: &Path) -> Result<(), Failure> {
     Ok(Preset::named(&named.display().to_string()).map(drop)?)
 }
 
-fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
+fn flags(args: &Train, weights: Option<&Path>) -> Result<Vec<Layer>, Failure> {
     let mut layers = vec![Layer::from_flag("--data", "data", "path", lasting(&args.data))?];
     let mut flag = |name: &str, section: &str, key: &str, value: Option<toml_value::Value>| {
         if let Some(value) = value {
@@ -139,7 +138,7 @@ fn flags(args: &Train) -> Result<Vec<Layer>, Failure> {
     flag("--val-fraction", "data", "val_fraction", args.val_fraction.map(toml_value::Value::Real))?;
     flag("--format", "data", "format", args.format.as_deref().map(text))?;
     let path = |p: &Path| text(&lasting(p));
-    flag("--weights", "start", "weights", args.weights.as_deref().map(path))?;
+    flag("--weights", "start", "weights", weights.map(path))?;
     flag("--backbone", "start", "backbone", args.backbone.as_deref().map(path))?;
     flag("--epochs", "train", "epochs", args.epochs.map(|v| number(v.into())))?;
     flag("--steps", "train", "steps", args.steps.map(|v| number(v.into())))?;
@@ -248,7 +247,10 @@ fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
     };
     let name = if summary.best.is_some() { run_dir::BEST } else { run_dir::LAST };
     let weights = format!("{folder}/{name}");
-    console.text(&lines(summary, finished, &folder, &weights))?;
+    console.text(&match finished {
+        true => done(summary, &weights),
+        false => to_be_continued(summary, &folder, run.task()),
+    })?;
     console.json(&Report {
         run: folder,
         finished,
@@ -268,11 +270,11 @@ fn go_on(mut run: Run, console: Console) -> Result<Exit, Failure> {
     })
 }
 
-fn lines(summary: &RunSummary, finished: bool, folder: &str, weights: &str) -> String {
-    let RunSummary { step, total, best, score_name, .. } = summary;
-    if !finished {
-        return format!("stopped after step {step} of {total}; go on with\n  care-det resume {folder}\n");
-    }
+fn to_be_continued(RunSummary { step, total, .. }: &RunSummary, folder: &str, task: Task) -> String {
+    format!("stopped after step {step} of {total}; go on with\n  {} resume {folder}\n", program(task))
+}
+
+fn done(RunSummary { step, total, best, score_name, .. }: &RunSummary, weights: &str) -> String {
     let score =
         best.map_or(String::new(), |(best, at)| format!(", best {score_name} {best:.3} at step {at}"));
     format!("{step} of {total} steps{score}\nweights: {weights}\n")

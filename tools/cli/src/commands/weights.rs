@@ -8,6 +8,7 @@ use crate::places::{require_exists, require_file, writable_file};
 use care_engine::evaluate::{DEMO, labels_of};
 use care_engine::inspect::{Inspection, TensorLine, convert, inspect};
 use care_engine::segment::scene_labels_of;
+use care_engine::shipped::{self, Wanted};
 use care_engine::weights::{Provenance, Spec, Start, Weights};
 use care_engine::{NetworkConfig, Task, weights};
 use care_types::LabelMap;
@@ -24,7 +25,10 @@ const SHOWN_CLASSES: usize = 10;
 /// Exit 2 for files and models that are not there, 3 for data without classes, 5 for weights that cannot be read.
 pub fn run(args: Args, task: Task, console: Console) -> Result<Exit, Failure> {
     match args {
-        Args::Inspect { file, tensors } => show(&file, tensors, console),
+        Args::Inspect { file, tensors } => {
+            let wanted = if task == Task::Detection { Wanted::Boxes } else { Wanted::Scenes };
+            show(&shipped::named(&file, wanted), tensors, console)
+        }
         Args::Convert { input, out, key, half, overwrite } => {
             require_file(&input, "weights")?;
             writable_file(&out, overwrite)?;

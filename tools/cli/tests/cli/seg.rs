@@ -168,6 +168,12 @@ fn weights_and_data_for_another_task_are_refused_with_the_right_command() {
     let bad = room.path("d/annotations/training/000.png");
     image::GrayImage::from_pixel(96, 64, image::Luma([77])).save(bad).unwrap();
     room.seg(&format!("{TRAIN} run --steps 6")).exits(1).says(&["left out", "000.png", "77"]);
+    let log = std::fs::read_to_string(room.path("run/log.txt")).unwrap();
+    for words in ["1 label maps cannot be used", "pixels of 5 label maps", "% dark"] {
+        assert!(log.contains(words), "{log}");
+    }
+    room.seg(&format!("{TRAIN} run")).exits(2).says(&["care-seg resume run"]);
+    room.seg(&format!("{TRAIN} no --set augment.crop.size=[16,16]")).exits(2).says(&["16x16", "32 to"]);
 }
 
 #[test]
@@ -177,4 +183,7 @@ fn the_demo_set_has_scenes_too() {
     let json = room.seg("eval ade20k --data demo --weights w.safetensors --limit 3 --json").exits(0).json();
     assert_eq!(json["per_class"].as_array().map(Vec::len), Some(10));
     assert_eq!((json["images"].as_u64(), json["per_class"][9]["name"].as_str()), (Some(3), Some("stripes")));
+    room.seg("demo --write d").exits(0).says(&["label map"]);
+    let again = "eval ade20k --data d --weights w.safetensors --limit 3 --json --out again";
+    assert_eq!(room.seg(again).exits(0).json(), json, "as files it is the same set");
 }

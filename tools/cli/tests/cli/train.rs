@@ -144,9 +144,11 @@ fn training_goes_on_from_weights_and_says_which_layers_start_anew() {
     let room = room();
     room.det(&format!("{TRAIN} first")).exits(0);
     let args = "train --data d --weights first/weights/last.safetensors --epochs 1 --out";
-    room.det(&format!("{args} same"))
-        .exits(0)
-        .says(&["knows the same 3 classes", "retinanet_care_s0_custom"]);
+    room.det(&format!("{args} same")).exits(0).says(&[
+        "knows the same 3 classes",
+        "retinanet_care_s0_custom",
+        "objects: 7 person, 7 car, 6 dog",
+    ]);
     let rename = |from: &str, to: &str| {
         for split in ["train", "val"] {
             let name = format!("d/annotations/instances_{split}.json");
@@ -200,6 +202,10 @@ fn settings_that_cannot_be_are_refused_with_the_nearest_key() {
         ("--set train.lr=-1", "train.lr is -1"),
         ("--set train", "expected KEY=VALUE"),
         ("--set augment.flip=2", "augment.flip is 2"),
+        ("--set optimizer.betas=[0.9,1.0]", "optimizer.betas is 1"),
+        ("--set schedule.warmup_factor=3", "schedule.warmup_factor is 3"),
+        ("--set schedule.decay.min_lr=-1", "schedule.decay.min_lr is -1"),
+        ("--imgsz 8192 --batch 64", "GB of memory"),
         ("--set optimizer.kind=adam", "did you mean `adamw`"),
         ("--set network.head.norm=bach", "did you mean `batch`"),
         ("--val-split tset", "no part \"tset\""),
@@ -218,6 +224,7 @@ fn settings_that_cannot_be_are_refused_with_the_nearest_key() {
 fn data_that_cannot_be_learnt_from_is_refused_with_the_classes() {
     let room = room();
     room.det("train --data nowhere --out no").exits(2).says(&["no such folder"]);
+    room.det("train --data demo --val-fraction 0.5 --out no").exits(2).says(&["two parts", "--val-fraction"]);
     room.pictures("plain", 2);
     room.det("train --data plain --out no").exits(3).says(&["no data set that is known", "data.yaml"]);
     let name = "d/annotations/instances_train.json";

@@ -1,8 +1,8 @@
 //! Changes of training pictures, by task.
 
 use crate::error::{Error, Result};
-use care_data::Augment;
 use care_data::semantic::SegAugment;
+use care_data::{Augment, Preprocess, Scale};
 use care_heads::Task;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,19 @@ pub enum AugmentConfig {
 }
 
 impl AugmentConfig {
+    /// The largest size of a training picture, without padding.
+    pub fn largest(&self, preprocess: &Preprocess) -> [u32; 2] {
+        match self {
+            Self::Detection(augment) => {
+                let of = |scale: &Scale| [scale.long, scale.short];
+                let all = augment.scales.iter().map(of);
+                all.max_by_key(|[long, short]| u64::from(*long) * u64::from(*short))
+                    .unwrap_or(of(&preprocess.scale))
+            }
+            Self::Segmentation(augment) => augment.crop.size,
+        }
+    }
+
     /// Whether the numbers make sense, and are for this task.
     ///
     /// # Errors

@@ -194,6 +194,11 @@ impl RunConfig {
             )));
         }
         self.preprocess.check()?;
-        self.augment.check(self.network.task())
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        self.augment.check(self.network.task())?;
+        let [width, height] = self.augment.largest(&self.preprocess);
+        crate::memory::check_pass(width.into(), height.into(), t.batch as u64)
+            .map_err(|e| e.context(format!("train.batch {}", t.batch)))
     }
 }

@@ -8,9 +8,10 @@ use care_nn::keymap::did_you_mean;
 use toml::{Table, Value};
 
 /// Name and text; the files stand in `tools/engine/presets`.
-const PRESETS: [(&str, &str); 11] = [
+const PRESETS: [(&str, &str); 12] = [
     ("mask_rcnn_care_s0_coco_1x", include_str!("../../presets/mask_rcnn_care_s0_coco_1x.toml")),
     ("mask_rcnn_care_s0_custom", include_str!("../../presets/mask_rcnn_care_s0_custom.toml")),
+    ("mask_rcnn_care_xs_demo", include_str!("../../presets/mask_rcnn_care_xs_demo.toml")),
     ("mask_rcnn_care_xs_scratch", include_str!("../../presets/mask_rcnn_care_xs_scratch.toml")),
     ("retinanet_care_s0_coco_1x", include_str!("../../presets/retinanet_care_s0_coco_1x.toml")),
     ("retinanet_care_s0_custom", include_str!("../../presets/retinanet_care_s0_custom.toml")),

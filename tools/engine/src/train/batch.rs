@@ -48,6 +48,14 @@ impl Batch {
         }
     }
 
+    /// Number of pictures.
+    pub(crate) fn len(&self) -> usize {
+        match &self.targets {
+            Targets::Objects(targets) => targets.len(),
+            Targets::Labels(targets) => targets.len(),
+        }
+    }
+
     /// The same batch with other random choices.
     pub(crate) fn with_draw(self, draw: Draw) -> Self {
         Self { images: self.images.with_draw(draw), ..self }

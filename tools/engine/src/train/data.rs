@@ -8,9 +8,11 @@ use crate::evaluate::{DEMO, EvalData};
 use crate::segment::SegData;
 use crate::weights::fingerprint_of_demo;
 use care_data::demo::{DemoSemantic, DemoSplit};
-use care_data::semantic::{Reordered, SegAugment, SegDataset, SegFormat, SemanticSet, open_semantic};
+use care_data::semantic::{
+    Reordered, SegAugment, SegDataset, SegFormat, SemanticSet, class_shares, open_semantic,
+};
 use care_data::{AnnotatedSet, Augment, Dataset, DemoDataset, Format, TRAIN_SPLITS};
-use care_types::LabelMap;
+use care_types::{ClassIndex, LabelMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,8 +72,22 @@ impl Request<'_> {
         Path::new(&self.data.path)
     }
 
-    fn is_demo(&self) -> bool {
-        self.data.path == DEMO && !self.folder().is_dir()
+    /// Whether it is the demo set, whose parts are what they are.
+    fn is_demo(&self) -> Result<bool> {
+        if self.data.path != DEMO || self.folder().is_dir() {
+            return Ok(false);
+        }
+        let DataConfig { train_split, val_split, format, val_fraction, .. } = self.data;
+        let other = |asked: &str, has: DemoSplit| !asked.is_empty() && asked != has.name();
+        let says = "the demo set is drawn in two parts: `train` is learnt from and `val` is scored";
+        match other(train_split, DemoSplit::Train) || other(val_split, DemoSplit::Val) || *val_fraction > 0.0
+        {
+            true => {
+                Err(Error::config(format!("{says}; leave out --train-split, --val-split and --val-fraction")))
+            }
+            false if !format.is_empty() => Err(Error::config(format!("{says}; leave out --format"))),
+            false => Ok(true),
+        }
     }
 
     fn wants_val(&self) -> bool {
@@ -109,7 +125,7 @@ impl TrainData {
 }
 
 fn objects(request: &Request<'_>, augment: &Augment, keep_empty: bool) -> Result<TrainData> {
-    if request.is_demo() {
+    if request.is_demo()? {
         return demo_objects(request, augment);
     }
     let config = request.data;
@@ -136,6 +152,23 @@ fn objects(request: &Request<'_>, augment: &Augment, keep_empty: bool) -> Result
     of_object_parts((train, opened.split), val, (augment, keep_empty), notes)
 }
 
+/// How many objects of which class there are to learn from; classes without any are named.
+fn per_class(train: &AnnotatedSet) -> String {
+    const LISTED: usize = 24;
+    let (names, counts) = (train.labels().names(), train.objects_per_class());
+    let listed: Vec<String> =
+        names.iter().zip(&counts).take(LISTED).map(|(name, n)| format!("{n} {name}")).collect();
+    let more = names.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} classes more") } else { String::new() };
+    let missing: Vec<&str> =
+        names.iter().zip(&counts).filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
+    let missing = match missing.as_slice() {
+        [] => String::new(),
+        names => format!("; nothing to learn {} from", names.join(", ")),
+    };
+    format!("objects: {}{more}{missing}", listed.join(", "))
+}
+
 const VAL_HINT: &str =
     "validation needs a part of its own (--val-split NAME, --val-fraction 0.1, or --no-val)";
 
@@ -149,6 +182,7 @@ fn of_object_parts(
     let (indices, funnel) = (train.training_indices(keep_empty), train.funnel());
     notes.extend(train.remarks().iter().map(|r| format!("remark: {r}")));
     notes.push(format!("training on {} of {} pictures of {split}", indices.len(), train.len()));
+    notes.push(per_class(&train));
     let val_part = match val {
         None => None,
         Some((set, split)) => {
@@ -189,7 +223,7 @@ fn demo_objects(request: &Request<'_>, augment: &Augment) -> Result<TrainData> {
 }
 
 fn labels(request: &Request<'_>, augment: &SegAugment) -> Result<TrainData> {
-    if request.is_demo() {
+    if request.is_demo()? {
         let train = DemoSemantic::new(DemoSplit::Train);
         let val = request.wants_val().then(|| SegData::open(Path::new(DEMO), None, None)).transpose()?;
         let (indices, labels) = ((0..train.len()).collect(), train.labels().clone());
@@ -226,6 +260,7 @@ fn of_label_parts(
     let indices = train.training_indices();
     notes.extend(train.remarks().iter().map(|r| format!("remark: {r}")));
     notes.push(format!("training on {} of {} pictures of {split}", indices.len(), train.len()));
+    notes.extend(pixels_per_class(&train, &indices));
     if indices.is_empty() {
         return Err(Error::input(format!(
             "{}: no picture is left to train on: {:?}",
@@ -262,6 +297,31 @@ fn of_demo(pictures: Changed, indices: Vec<usize>, labels: LabelMap, val: Option
     )];
     let fingerprints = [DemoSplit::Train, DemoSplit::Val].map(fingerprint_of_demo);
     TrainData { pictures, indices, val, labels, has_masks: true, fingerprints, notes }
+}
+
+/// How much of the pictures each class covers, from some label maps of all parts of the set; and what is wrong with them.
+fn pixels_per_class(train: &SemanticSet, indices: &[usize]) -> Vec<String> {
+    const LOOKED_AT: usize = 200;
+    const LISTED: usize = 24;
+    let every = indices.len().div_ceil(LOOKED_AT).max(1);
+    let some: Vec<usize> = indices.iter().copied().step_by(every).collect();
+    let found = class_shares(&train.subset(&some));
+    let mut lines: Vec<(usize, f64)> = found.shares().into_iter().enumerate().collect();
+    lines.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let name = |class: usize| train.labels().name(ClassIndex(class));
+    let line = |&(class, share): &(usize, f64)| format!("{:.2} % {}", 100.0 * share, name(class));
+    let listed: Vec<String> = lines.iter().filter(|l| l.1 > 0.0).take(LISTED).map(line).collect();
+    let absent = lines.iter().filter(|l| l.1 == 0.0).count();
+    let absent = if absent > 0 { format!("; {absent} classes without any") } else { String::new() };
+    let (counted, ignored) = (found.counted, 100.0 * found.ignored_share());
+    let mut notes = vec![format!(
+        "pixels of {counted} label maps: {}{absent}; {ignored:.1} % ignored",
+        listed.join(", ")
+    )];
+    if let Some((_, first)) = found.failed.first() {
+        notes.push(format!("{} label maps cannot be used; the first: {first}", found.failed.len()));
+    }
+    notes
 }
 
 /// The network's classes, when they are the data's.

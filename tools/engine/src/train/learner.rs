@@ -77,11 +77,12 @@ impl Learner {
         self.ema.as_ref().map_or(&self.store, Ema::store)
     }
 
-    /// One step over the passes of `batches`, at learning rate `lr`.
+    /// One step over the passes of `batches`, at learning rate `lr`. A pass counts by its pictures: the last may have fewer.
     pub(crate) fn step(&mut self, batches: Vec<Batch>, lr: f64, phases: &mut Phases) -> Result<Stepped> {
-        let passes = batches.len();
+        let pictures: usize = batches.iter().map(Batch::len).sum();
         let (mut sums, mut gradients): (Vec<(&'static str, f64)>, Option<Gradients>) = (Vec::new(), None);
         for batch in batches {
+            let share = batch.len() as f64 / pictures as f64;
             let losses = phases.time("forward", || batch.losses(&self.network))?;
             let parts = losses.iter().map(|(name, t)| Ok((name, f64::from(t.to_scalar::<f32>()?))));
             let parts: Vec<(&'static str, f64)> = parts.collect::<Result<_>>()?;
@@ -89,7 +90,6 @@ impl Learner {
                 self.root.batch_stats().take();
                 return Ok(Stepped::Diverged(format!("the loss {name} is {value}")));
             }
-            let share = 1.0 / passes as f64;
             add_parts(&mut sums, &parts, share);
             let total = (losses.total()? * share)?;
             let grads = phases.time("backward", || total.backward())?;

@@ -13,6 +13,7 @@ use crate::config::{RunConfig, ScaledRate};
 use crate::error::{Error, Result};
 use crate::machine;
 use crate::measure::Phases;
+use crate::program;
 use crate::run_dir::{self, Environment, Lines, RunDir};
 use crate::stop::Stop;
 use crate::weights::{self, Provenance, Spec, TrainedOn};
@@ -53,7 +54,7 @@ pub trait Observer: Send {
 pub enum Ending {
     /// All steps were taken, or no evaluation was better for `train.patience` of them.
     Finished(RunSummary),
-    /// It was asked to stop; `care-det resume` goes on.
+    /// It was asked to stop; `resume` goes on.
     Interrupted(RunSummary),
 }
 
@@ -193,6 +194,11 @@ impl Run {
         &self.dir
     }
 
+    /// What the network is for.
+    pub fn task(&self) -> Task {
+        self.config.network.task()
+    }
+
     /// Takes the steps that are left.
     ///
     /// # Errors
@@ -316,9 +322,9 @@ impl Run {
             }),
             Stepped::Diverged(what) => {
                 snapshot::save(&self.dir.file(run_dir::DIVERGED), &self.learner, &self.progress)?;
-                let folder = self.dir.path().display();
+                let (folder, program) = (self.dir.path().display(), program(self.task()));
                 Err(Error::internal(format!(
-                    "step {}: {what}, at learning rate {lr}. The state before the step is in {folder}/{}; `care-det resume \
+                    "step {}: {what}, at learning rate {lr}. The state before the step is in {folder}/{}; `{program} resume \
                      {folder} --replay` takes it again. A lower train.lr, a longer schedule.warmup_steps, or \
                      train.clip_norm usually helps",
                     step + 1,

@@ -8,7 +8,7 @@ use care_types::{CategoryId, Label, LabelMap, SegTarget};
 use rayon::prelude::*;
 
 use super::describe::{DATASET_FILE, Described};
-use super::png_labels::{self, Values};
+use super::png_labels::{self, LabelValues, Values};
 use super::table::{ValueTable, ranges};
 use crate::{DecodeLimits, Error, Result};
 
@@ -235,8 +235,11 @@ impl Seen {
     }
 }
 
-fn distinct(values: &[u16]) -> impl Iterator<Item = usize> {
+fn distinct(values: &LabelValues) -> impl Iterator<Item = usize> {
     let mut seen = vec![false; 1 << 16];
-    values.iter().for_each(|&v| seen[usize::from(v)] = true);
+    match values {
+        LabelValues::Bytes(values) => values.iter().for_each(|&v| seen[usize::from(v)] = true),
+        LabelValues::Words(values) => values.iter().for_each(|&v| seen[usize::from(v)] = true),
+    }
     (0..seen.len()).filter(move |&v| seen[v])
 }

@@ -33,6 +33,6 @@ pub use describe::DATASET_FILE;
 pub use format::{OpenedSemantic, SegFormat, open_semantic};
 pub use funnel::SegFunnel;
 pub use photometric::Photometric;
-pub use png_labels::read_label_values;
+pub use png_labels::{LabelValues, read_label_values};
 pub use set::{SegExample, SemanticSet};
 pub use shares::{ClassShares, class_shares};

@@ -26,18 +26,27 @@ pub(super) struct RawLabels {
 #[derive(Debug)]
 pub(super) enum Values {
     /// Grey levels of 1 to 16 bits.
-    Grey(Vec<u16>),
+    Grey(LabelValues),
     /// Indices and the colours they stand for.
-    Palette(Vec<u16>, Vec<[u8; 3]>),
+    Palette(LabelValues, Vec<[u8; 3]>),
     /// 8-bit RGB.
     Color(Vec<[u8; 3]>),
+}
+
+/// One number per pixel, row by row, as wide as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelValues {
+    /// Of 1 to 8 bits.
+    Bytes(Vec<u8>),
+    /// Of 16 bits.
+    Words(Vec<u16>),
 }
 
 /// Size and stored values of a label map, row by row: grey levels of up to 16 bits, or indices of a palette.
 ///
 /// # Errors
 /// `Input` when the file is no PNG, cannot be read, is too large, or stores colours; the message names it.
-pub fn read_label_values(path: &Path) -> Result<(Size, Vec<u16>)> {
+pub fn read_label_values(path: &Path) -> Result<(Size, LabelValues)> {
     let limits = DecodeLimits::default();
     let decoded = read(path, &limits).and_then(|bytes| decode(&bytes, &limits));
     let RawLabels { size, values } = decoded.map_err(|e| e.context(path.display()))?;
@@ -122,30 +131,31 @@ fn decode_png(bytes: &[u8], size: Size, limits: &DecodeLimits) -> Result<RawLabe
                 "is an RGB picture with 16 bits per channel; save the label map with 8 bits, or as grey values",
             ));
         }
-        (ColorType::Indexed, _) => Values::Palette(numbers(&buffer, &frame), palette),
-        (ColorType::Grayscale | ColorType::GrayscaleAlpha, _) => Values::Grey(numbers(&buffer, &frame)),
+        (ColorType::Indexed, _) => Values::Palette(numbers(buffer, &frame), palette),
+        (ColorType::Grayscale | ColorType::GrayscaleAlpha, _) => Values::Grey(numbers(buffer, &frame)),
     };
     Ok(RawLabels { size, values })
 }
 
 /// The first sample of every pixel, whatever its width in bits (alpha, if any, is the second).
-fn numbers(buffer: &[u8], frame: &OutputInfo) -> Vec<u16> {
+fn numbers(buffer: Vec<u8>, frame: &OutputInfo) -> LabelValues {
     let (width, step) = (frame.width as usize, frame.color_type.samples());
-    let mut out = Vec::with_capacity(width * frame.height as usize);
-    for row in buffer.chunks_exact(frame.line_size) {
-        match frame.bit_depth {
-            BitDepth::Eight => out.extend(row.iter().step_by(step).map(|&v| u16::from(v))),
-            BitDepth::Sixteen => {
-                out.extend(row.chunks_exact(2 * step).map(|p| u16::from_be_bytes([p[0], p[1]])));
-            }
-            depth => {
-                let bits = depth as usize;
+    match frame.bit_depth {
+        BitDepth::Eight if step == 1 => LabelValues::Bytes(buffer),
+        BitDepth::Eight => LabelValues::Bytes(buffer.chunks_exact(step).map(|p| p[0]).collect()),
+        BitDepth::Sixteen => {
+            let pixels = buffer.chunks_exact(2 * step);
+            LabelValues::Words(pixels.map(|p| u16::from_be_bytes([p[0], p[1]])).collect())
+        }
+        depth => {
+            let (bits, mut out) = (depth as usize, Vec::with_capacity(width * frame.height as usize));
+            for row in buffer.chunks_exact(frame.line_size) {
                 let at = |x: usize| (row[x * bits / 8] >> (8 - bits - x * bits % 8)) & ((1 << bits) - 1);
-                out.extend((0..width).map(|x| u16::from(at(x))));
+                out.extend((0..width).map(at));
             }
+            LabelValues::Bytes(out)
         }
     }
-    out
 }
 
 fn no_png(bytes: &[u8]) -> Error {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use care_types::SegTarget;
 
-use super::png_labels::{RawLabels, Values};
+use super::png_labels::{LabelValues, RawLabels, Values};
 use crate::{Error, Result};
 
 const IGNORE: u8 = SegTarget::IGNORE;
@@ -68,24 +68,24 @@ impl ValueTable {
     pub(super) fn apply(&self, raw: RawLabels) -> Result<SegTarget> {
         let width = raw.size.width as usize;
         let place = |i: usize| format!("pixel x {}, y {}", i % width, i / width);
-        let of_value = |v: u16| self.values.get(usize::from(v)).copied().flatten();
+        let of_value = |v: usize| self.values.get(v).copied().flatten();
         let of_color = |c: [u8; 3]| self.colors.get(&c).copied();
         let classes: Result<Vec<u8>> = match &raw.values {
             Values::Palette(indices, palette) if self.values.is_empty() => {
                 let classes: Vec<Option<u8>> = palette.iter().map(|&c| of_color(c)).collect();
-                let class = |i: u16| classes.get(usize::from(i)).copied().flatten();
-                let color = |i: u16| palette.get(usize::from(i)).copied().unwrap_or_default();
-                collect(indices, class, |at, i| self.no_color(&place(at), color(i)))
+                let class = |i: usize| classes.get(i).copied().flatten();
+                let color = |i: usize| palette.get(i).copied().unwrap_or_default();
+                of_numbers(indices, class, |at, i| self.no_color(&place(at), color(i)))
             }
             Values::Grey(values) | Values::Palette(values, _) => {
-                collect(values, of_value, |at, v| self.no_value(&place(at), v))
+                of_numbers(values, of_value, |at, v| self.no_value(&place(at), v))
             }
             Values::Color(colors) => collect(colors, of_color, |at, c| self.no_color(&place(at), c)),
         };
         SegTarget::new(raw.size, classes?)
     }
 
-    fn no_value(&self, place: &str, value: u16) -> Error {
+    fn no_value(&self, place: &str, value: usize) -> Error {
         if self.values.is_empty() {
             return Error::input(format!(
                 "{place} has the grey value {value}, but the table of this set has only colours; add [values] to its \
@@ -131,6 +131,21 @@ impl ValueTable {
     }
 }
 
+/// The class of every pixel; one of 8 bits is looked up in a table of 256.
+fn of_numbers(
+    values: &LabelValues,
+    class: impl Fn(usize) -> Option<u8>,
+    unknown: impl Fn(usize, usize) -> Error,
+) -> Result<Vec<u8>> {
+    match values {
+        LabelValues::Bytes(values) => {
+            let table: [Option<u8>; 256] = std::array::from_fn(class);
+            collect(values, |v| table[usize::from(v)], |at, v| unknown(at, v.into()))
+        }
+        LabelValues::Words(values) => collect(values, |v| class(v.into()), |at, v| unknown(at, v.into())),
+    }
+}
+
 fn collect<T: Copy>(
     pixels: &[T],
     class: impl Fn(T) -> Option<u8>,
@@ -172,7 +187,10 @@ mod tests {
     #[test]
     fn a_colour_table_never_reads_grey_values() {
         let table = ValueTable::new([], BTreeMap::from([([0, 0, 0], 0)]));
-        let raw = RawLabels { size: care_types::Size::new(1, 1), values: Values::Grey(vec![0]) };
+        let raw = RawLabels {
+            size: care_types::Size::new(1, 1),
+            values: Values::Grey(LabelValues::Bytes(vec![0])),
+        };
         assert!(table.apply(raw).unwrap_err().to_string().contains("only colours"));
     }
 }

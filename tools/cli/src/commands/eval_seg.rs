@@ -2,6 +2,7 @@
 
 use crate::args::{EvalAde20k, EvalMaps, EvalSeg, SegProtocol};
 use crate::commands::infer::{list_failures, write_json};
+use crate::commands::seg_maps::Raw;
 use crate::commands::{detector, seg_maps};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -11,7 +12,7 @@ use crate::progress::Progress;
 use care_engine::RunOptions;
 use care_engine::segment::{SegData, Segmented, segment_all};
 use care_engine::shipped::Wanted;
-use care_miou::{ConfusionMatrix, SegMap, SegReport};
+use care_miou::{ConfusionMatrix, SegReport};
 use care_types::LabelMap;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -147,14 +148,9 @@ fn of_maps(args: &EvalMaps, console: Console) -> Result<Exit, Failure> {
     }
     // sums of whole numbers: the order in which threads add them does not matter
     let count = |pair: &Pair, sum: &mut ConfusionMatrix| -> Result<(), Failure> {
-        let (mut label, prediction) = (seg_maps::read(&pair.truth)?, seg_maps::read(&pair.found)?);
-        if args.reduce_zero_label {
-            seg_maps::reduce_zero_label(&mut label.values, ignore);
-        }
-        let map = |m: &seg_maps::Raw| m.size;
-        let maps =
-            (SegMap::new(&label.values, map(&label))?, SegMap::new(&prediction.values, map(&prediction))?);
-        sum.update(maps.0, maps.1, ignore).map_err(|e| Failure::from(e).context(&pair.name))?;
+        let (label, found) = (Raw::read(&pair.truth)?, Raw::read(&pair.found)?);
+        let label = if args.reduce_zero_label { label.reduce_zero_label(ignore) } else { label };
+        label.count(&found, ignore, sum).map_err(|e| Failure::from(e).context(&pair.name))?;
         progress.lock().unwrap_or_else(|p| p.into_inner()).tick();
         Ok(())
     };

@@ -413,7 +413,7 @@ pub struct Train {
     /// Start from a detector; its architecture and preprocessing are taken over
     #[arg(long, value_name = "FILE", conflicts_with = "backbone", help_heading = "Start")]
     pub weights: Option<PathBuf>,
-    /// Start the backbone from an official CARE classification checkpoint
+    /// Start the backbone from an official CARE classification checkpoint, or from the backbone of other weights
     #[arg(long, value_name = "FILE", help_heading = "Start")]
     pub backbone: Option<PathBuf>,
     /// A preset's name, or a TOML file laid over one [default: a ..._s0_custom with --weights or --backbone, a ..._xs_scratch without]
@@ -506,7 +506,7 @@ pub struct WeightsInit {
     /// The network [default: retinanet_care_s0, in care-seg semantic_fpn_care_s0]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Official CARE classification checkpoint to start the backbone from
+    /// Official CARE classification checkpoint, or other weights, to start the backbone from
     #[arg(long, value_name = "FILE")]
     pub backbone: Option<PathBuf>,
     /// Number of classes [default: COCO's 80, or ADE20K's 150 for segmenters, with their names]

@@ -6,7 +6,6 @@
 use crate::error::{Error, Result};
 use crate::evaluate::DEMO;
 use crate::predict::Predictor;
-use crate::program;
 use crate::shipped;
 use care_data::demo::DemoSplit;
 use care_data::{Preprocess, Scale};
@@ -320,17 +319,15 @@ pub fn recipe_overrides() -> Vec<Override> {
     RECIPE_OVERRIDES.map(|(suffix, center, amp)| Override { suffix: suffix.to_owned(), center, amp }).into()
 }
 
-/// Puts a classification checkpoint under `backbone.`; its heads are left out.
+/// Puts the backbone of a file under `backbone.`: a classification checkpoint, whose heads are left out, or a whole network.
 fn load_backbone(store: &ParamStore, detector: &NetworkConfig, path: &Path) -> Result<()> {
     let config = detector.backbone();
-    let mut checkpoint = Checkpoint::read(path, &Select::Auto)?;
-    if checkpoint.metadata.contains_key(SPEC_KEY) || of_a_detector(&checkpoint) {
-        return Err(Error::weights(format!(
-            "{}: holds a whole network, where a classification checkpoint of the backbone alone is expected; \
-             it is trained further with `{} train --weights`",
-            path.display(),
-            program(detector.task())
-        )));
+    let mut checkpoint = read(path)?;
+    if of_a_network(&checkpoint) {
+        checkpoint.tensors.retain(|t| t.name.starts_with("backbone."));
+        let options =
+            |_: &NetworkConfig| LoadOptions { scope: "backbone.".to_owned(), ..LoadOptions::whole() };
+        return load_under(store, detector, &checkpoint, &options);
     }
     for (ours, theirs) in config.checkpoint_aliases() {
         let renamed = |t: &StoredTensor| {
@@ -341,10 +338,17 @@ fn load_backbone(store: &ParamStore, detector: &NetworkConfig, path: &Path) -> R
         let copies: Vec<StoredTensor> = checkpoint.tensors.iter().filter_map(renamed).collect();
         checkpoint.tensors.extend(copies);
     }
-    let options = backbone_options(detector);
-    load_strict(store, &checkpoint, &options)
-        .map_err(|e| Error::from(e).with_hint(other_models(detector, &checkpoint)))?;
-    Ok(())
+    load_under(store, detector, &checkpoint, &backbone_options)
+}
+
+fn load_under(
+    store: &ParamStore,
+    detector: &NetworkConfig,
+    checkpoint: &Checkpoint,
+    options: &dyn Fn(&NetworkConfig) -> LoadOptions,
+) -> Result<()> {
+    let loaded = load_strict(store, checkpoint, &options(detector));
+    loaded.map(drop).map_err(|e| Error::from(e).with_hint(other_models(detector, checkpoint, options)))
 }
 
 /// What of a classification checkpoint goes where.
@@ -358,29 +362,33 @@ fn backbone_options(detector: &NetworkConfig) -> LoadOptions {
 }
 
 /// The built-in detectors under which the checkpoint would fit.
-fn other_models(detector: &NetworkConfig, checkpoint: &Checkpoint) -> Option<String> {
+fn other_models(
+    detector: &NetworkConfig,
+    checkpoint: &Checkpoint,
+    options: &dyn Fn(&NetworkConfig) -> LoadOptions,
+) -> Option<String> {
     let fits = |name: &&str| {
         let other = NetworkConfig::preset(name).ok().filter(|d| d.backbone() != detector.backbone());
         other.is_some_and(|other| {
             let store = declared(&other, ParamStore::blank(candle_core::Device::Cpu));
-            store.is_ok_and(|store| check(&store, checkpoint, &backbone_options(&other)).fits())
+            store.is_ok_and(|store| check(&store, checkpoint, &options(&other)).fits())
         })
     };
     let names: Vec<&str> = NetworkConfig::preset_names().filter(fits).collect();
     (!names.is_empty()).then(|| format!("it fits --model {}", names.join(" or ")))
 }
 
-/// The names of a detector of mmdetection, or of this project: a backbone beside other parts.
-fn of_a_detector(checkpoint: &Checkpoint) -> bool {
+/// The names of a network of mmdetection, mmsegmentation, or this project: a backbone beside other parts.
+fn of_a_network(checkpoint: &Checkpoint) -> bool {
     let has = |prefix: &str| checkpoint.tensors.iter().any(|t| t.name.starts_with(prefix));
-    has("backbone.") && (has("neck.") || has("bbox_head.") || has("rpn_head.") || has("roi_head."))
+    has("backbone.") && has("neck.")
 }
 
 /// What can be done with a file that does not say what it is.
 fn no_spec(checkpoint: &Checkpoint, path: &Path) -> Error {
     let (shown, count) = (path.display(), checkpoint.tensors.len());
     let why = format!("{shown}: holds {count} tensors but not the `{SPEC_KEY}` that says how they are run");
-    Error::weights(match of_a_detector(checkpoint) {
+    Error::weights(match of_a_network(checkpoint) {
         true => format!(
             "{why}; they are named as a detector's of mmdetection or another program, whose architecture, classes and \
              preprocessing cannot be told from tensors, so only weights that this program wrote are run"

@@ -71,7 +71,7 @@ fn init(args: &WeightsInit, task: Task, console: Console) -> Result<Exit, Failur
         Some(salt) => Start::Recipe(salt.clone()),
         None => {
             if let Some(path) = &args.backbone {
-                require_file(path, "--backbone")?;
+                require_weights(path, "--backbone")?;
             }
             Start::Seed { seed: args.seed, backbone: args.backbone.clone() }
         }

@@ -2,6 +2,7 @@
 //!
 //! Only what can be judged without opening a file is checked here; clap ends with exit code 2 on its own.
 
+use crate::gate::{self, Gate};
 use care_data::Scale;
 use care_engine::views::{Slide, Views};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -138,9 +139,9 @@ pub struct EvalAde20k {
     /// How often it looks
     #[command(flatten)]
     pub views: ViewFlags,
-    /// End with exit code 4 when mIoU is below this
-    #[arg(long, allow_negative_numbers = true, value_name = "MIOU", value_parser = fraction)]
-    pub fail_under: Option<f64>,
+    /// End with exit code 4 when mIoU (or the named figure) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_miou)]
+    pub fail_under: Vec<Gate>,
 }
 
 /// `eval --gt --pred`.
@@ -161,9 +162,9 @@ pub struct EvalMaps {
     /// In the labels 0 does not count and k is class k - 1 (ADE20K)
     #[arg(long)]
     pub reduce_zero_label: bool,
-    /// End with exit code 4 when mIoU is below this
-    #[arg(long, allow_negative_numbers = true, value_name = "MIOU", value_parser = fraction)]
-    pub fail_under: Option<f64>,
+    /// End with exit code 4 when mIoU (or the named figure) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_miou)]
+    pub fail_under: Vec<Gate>,
 }
 
 /// Value of pixels that do not count, if there is one.
@@ -309,9 +310,9 @@ pub struct EvalCoco {
     /// Also print AP, AP50 and AR per category
     #[arg(long, help_heading = "Scoring")]
     pub per_category: bool,
-    /// End with exit code 4 when an AP is below this
-    #[arg(long, allow_negative_numbers = true, value_name = "AP", value_parser = fraction, help_heading = "Scoring")]
-    pub fail_under: Option<f64>,
+    /// End with exit code 4 when AP (or the named figure: AP50=0.6) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_coco, help_heading = "Scoring")]
+    pub fail_under: Vec<Gate>,
 }
 
 /// The weights and how they are run, where they are optional.
@@ -609,9 +610,8 @@ const ROOT_EXAMPLES: &str = "\
 Examples:
   Score a results file of any detector, with pycocotools' numbers:
     care-det eval coco --gt instances_val2017.json --dt results.json --iou-type bbox
-  See the whole chain run without any download (synthetic pictures, untrained network):
-    care-det weights init --recipe demo --labels-from demo --out w.safetensors
-    care-det eval coco --data demo --weights w.safetensors
+  See the whole chain run without any download (synthetic pictures, weights that ship):
+    care-det eval coco --data demo --weights demo
   Detect objects in your pictures; overlays and results go to care-out/:
     care-det infer photos/ --weights w.safetensors --conf 0.3
 

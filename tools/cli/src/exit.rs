@@ -39,6 +39,11 @@ impl Exit {
         self as u8
     }
 
+    /// The first of two that is not `Ok`.
+    pub fn or(self, other: Self) -> Self {
+        if self == Exit::Ok { other } else { self }
+    }
+
     /// The word for this code in `--json` errors.
     pub fn word(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use crate::args::{EvalCoco, IouKind};
 use crate::commands::lined_up::{require_common_categories, require_objects};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
+use crate::gate;
 use crate::places::require_file;
 use crate::table::metrics_text;
 use care_map::{CocoMetrics, IouType, Params};
@@ -133,17 +134,10 @@ pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Resu
         console.text(&metrics_text(metrics, args.per_category))?;
     }
     console.json(scores)?;
-    let Some(gate) = args.fail_under else { return Ok(Exit::Ok) };
     let mut exit = Exit::Ok;
-    for metrics in scores.metrics.iter().filter(|m| m.stats[0] < gate) {
-        let kind = metrics.protocol.iou_type.as_str();
-        console.warn(&match metrics.stats[0] < 0.0 {
-            true => {
-                format!("--fail-under {gate}: {kind} AP is undefined (no objects, or maxDets without 100)")
-            }
-            false => format!("{kind} AP {:.4} is below --fail-under {gate}", metrics.stats[0]),
-        });
-        exit = Exit::Gate;
+    for metrics in &scores.metrics {
+        let kind = format!("{} ", metrics.protocol.iou_type.as_str());
+        exit = exit.or(gate::judge(&args.fail_under, &kind, |name| metrics.stat(name), console));
     }
     Ok(exit)
 }

@@ -6,6 +6,7 @@ use crate::commands::seg_maps::Raw;
 use crate::commands::{detector, seg_maps};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
+use crate::gate::{self, Gate};
 use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
@@ -78,14 +79,14 @@ fn of_data(args: &EvalAde20k, console: Console) -> Result<Exit, Failure> {
         console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / found.done.len().max(1) as f64));
     }
     let interrupted = found.done.len() < positions.len();
-    finish(&found, data.labels(), (&out, &folder), (args.fail_under, interrupted), console)
+    finish(&found, data.labels(), (&out, &folder), (&args.fail_under, interrupted), console)
 }
 
 fn finish(
     found: &Segmented,
     labels: &LabelMap,
     (out, folder): (&OutDir, &Path),
-    (gate, interrupted): (Option<f64>, bool),
+    (gates, interrupted): (&[Gate], bool),
     console: Console,
 ) -> Result<Exit, Failure> {
     let report = found.report(labels)?;
@@ -103,7 +104,7 @@ fn finish(
     Ok(match (interrupted, line.failed.is_empty()) {
         (true, _) => Exit::Interrupted,
         (false, false) => Exit::Failed,
-        (false, true) => gated(&report, gate, console),
+        (false, true) => gated(&report, gates, console),
     })
 }
 
@@ -113,14 +114,18 @@ fn nothing_counts() -> Failure {
     )
 }
 
-fn gated(report: &SegReport, gate: Option<f64>, console: Console) -> Exit {
-    match gate.filter(|gate| report.m_iou < *gate) {
-        None => Exit::Ok,
-        Some(gate) => {
-            console.warn(&format!("mIoU {:.4} is below --fail-under {gate}", report.m_iou));
-            Exit::Gate
-        }
-    }
+fn gated(report: &SegReport, gates: &[Gate], console: Console) -> Exit {
+    let figure = |name| match name {
+        "mIoU" => Some(report.m_iou),
+        "aAcc" => Some(report.a_acc),
+        "mAcc" => Some(report.m_acc),
+        "mDice" => Some(report.m_dice),
+        "mFscore" => Some(report.m_fscore),
+        "mPrecision" => Some(report.m_precision),
+        "mRecall" => Some(report.m_recall),
+        _ => None,
+    };
+    gate::judge(gates, "", figure, console)
 }
 
 /// The label map of a file: values as they are stored.
@@ -174,7 +179,7 @@ fn of_maps(args: &EvalMaps, console: Console) -> Result<Exit, Failure> {
     }
     console.text(&text(&report))?;
     console.json(&report)?;
-    Ok(gated(&report, args.fail_under, console))
+    Ok(gated(&report, &args.fail_under, console))
 }
 
 /// Label maps of the same name in both folders; one without a prediction is an error, a prediction more is not.

@@ -114,7 +114,9 @@ fn parameters_take_pycocotools_names() {
 #[test]
 fn a_gate_that_is_not_met_ends_with_four() {
     eval(&room(), "--fail-under 0.9").exits(4).says(&["0.9"]);
-    eval(&room(), "--fail-under 0.01").exits(0);
+    eval(&room(), "--fail-under 0.01 --fail-under AR100=0.01").exits(0);
+    eval(&room(), "--fail-under 0.01 --fail-under AP50=1").exits(4).says(&["AP50=1"]);
+    eval(&room(), "--fail-under mAP=0.3").exits(2).says(&["AP, AP50, AP75"]);
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn folders_of_label_maps_are_scored_like_the_reference() {
     assert!(close(&json["aAcc"], 4.0 / 6.0) && close(&json["mAcc"], (0.5 + 1.0 + 0.5) / 3.0), "{json}");
     assert_eq!(json["per_class"][3]["IoU"], Value::from(-1.0));
     room.seg(&format!("{args} --fail-under 0.6")).exits(4).says(&["below --fail-under"]);
+    room.seg(&format!("{args} --fail-under 0.4 --fail-under aAcc=0.7")).exits(4).says(&["aAcc=0.7"]);
     // every pixel counts: 255 is no class
     room.seg(&format!("{args} --ignore-index none")).exits(3).says(&["a.png", "255"]);
     write("zero/a.png", &[1, 1, 2, 2, 3, 3, 0, 0]);

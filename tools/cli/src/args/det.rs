@@ -1,0 +1,146 @@
+//! The commands of `care-det`.
+
+use super::shared::{Global, Out, RunFlags};
+use super::tools::{Bench, Demo, Weights};
+use super::train::{Resume, Train};
+use super::words::{EVAL_EXAMPLES, INFER_EXAMPLES, ROOT_EXAMPLES};
+use crate::gate::{self, Gate};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Detect objects with the CARE Transformer, score detections as COCO does, and look after weights.
+#[derive(Debug, Parser)]
+#[command(name = "care-det", disable_version_flag = true, after_help = ROOT_EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands of `care-det`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Score detections: AP and AR exactly as pycocotools computes them
+    #[command(subcommand)]
+    Eval(Eval),
+    /// Detect objects in pictures and folders of pictures
+    Infer(Infer),
+    /// Train a detector on a data set
+    Train(Box<Train>),
+    /// Go on with a training run that was stopped or killed
+    Resume(Resume),
+    /// Make, look into and convert weights
+    #[command(subcommand)]
+    Weights(Weights),
+    /// Measure CPU time, wall time and memory of a network
+    Bench(Bench),
+    /// Write the synthetic demo data set
+    Demo(Demo),
+}
+
+/// Protocols that detections can be scored with.
+#[derive(Debug, Subcommand)]
+pub enum Eval {
+    /// COCO mean average precision for boxes and masks
+    #[command(after_help = EVAL_EXAMPLES)]
+    Coco(EvalCoco),
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IouKind {
+    /// Boxes
+    Bbox,
+    /// Masks
+    Segm,
+}
+
+/// `eval coco`: either two JSON files, or a data set and weights.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["gt", "data"]))]
+pub struct EvalCoco {
+    /// Ground truth, a COCO instances file
+    #[arg(long, value_name = "FILE", requires = "dt", help_heading = "Score a results file")]
+    pub gt: Option<PathBuf>,
+    /// Detections, a COCO results file
+    #[arg(long, value_name = "FILE", requires = "gt", help_heading = "Score a results file")]
+    pub dt: Option<PathBuf>,
+    /// A COCO data set: its folder, or `demo` for the synthetic one
+    #[arg(long, value_name = "DIR|demo", requires = "weights", help_heading = "Detect, then score")]
+    pub data: Option<PathBuf>,
+    /// Which part of the data set [default: the first of val2017, val, valid, validation, test]
+    #[arg(long, value_name = "NAME", conflicts_with = "gt", help_heading = "Detect, then score")]
+    pub split: Option<String>,
+    /// Only the first N pictures
+    #[arg(long, value_name = "N", conflicts_with = "gt", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Detect, then score")]
+    pub limit: Option<u32>,
+    /// The detector
+    #[command(flatten)]
+    pub detector: OptionalDetector,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// What is compared, one or both
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm", hide_default_value = true, help_heading = "Scoring")]
+    pub iou_type: Vec<IouKind>,
+    /// Evaluation parameters as JSON with pycocotools' names: iouThrs, recThrs, maxDets, areaRng, areaRngLbl, catIds, imgIds, useCats
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub params: Option<PathBuf>,
+    /// Print what pycocotools prints, also where it is wrong (annotation id 0)
+    #[arg(long, help_heading = "Scoring")]
+    pub pycocotools_quirks: bool,
+    /// Also print AP, AP50 and AR per category
+    #[arg(long, help_heading = "Scoring")]
+    pub per_category: bool,
+    /// End with exit code 4 when AP (or the named figure: AP50=0.6) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_coco, help_heading = "Scoring")]
+    pub fail_under: Vec<Gate>,
+}
+
+/// The weights and how they are run, where they are optional.
+#[derive(Debug, Args)]
+pub struct OptionalDetector {
+    /// Weights of a detector (see `care-det weights --help`)
+    #[arg(long, conflicts_with = "gt", value_name = "FILE", help_heading = "Detect, then score")]
+    pub weights: Option<PathBuf>,
+    /// How it is run
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// What `infer` leaves in its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Save {
+    /// The pictures with boxes, labels and scores drawn in: overlays/
+    Overlay,
+    /// COCO results and the list of pictures that their ids stand for: results.bbox.json, results.segm.json, images.json
+    Coco,
+    /// One PNG per picture whose pixels are the number of the detection (as listed by --json, from 1), 0 for none: masks/
+    Masks,
+    /// Nothing
+    None,
+}
+
+/// `infer`: pictures in, detections out.
+#[derive(Debug, Args)]
+#[command(after_help = INFER_EXAMPLES)]
+pub struct Infer {
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Weights of a detector (see `care-det weights --help`)
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// What to write, one or more
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Save::Overlay, Save::Coco], value_name = "overlay,coco,none", help_heading = "Results")]
+    pub save: Vec<Save>,
+    /// Where results go
+    #[command(flatten)]
+    pub out: Out,
+    /// How the detector is run
+    #[command(flatten)]
+    pub run: RunFlags,
+}

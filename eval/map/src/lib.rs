@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod accumulate;
+mod boundary;
 mod cells;
 mod columns;
 mod funnel;
@@ -38,6 +39,7 @@ mod selection;
 mod shape;
 mod summary;
 
+pub use boundary::{BOUNDARY_RATIO, boundary};
 pub use care_types::{Error, ErrorKind, Result};
 pub use funnel::{AnnotationFunnel, DetectionFunnel, Funnel, ImageFunnel};
 pub use metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol, STAT_NAMES};

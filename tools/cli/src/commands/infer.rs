@@ -27,6 +27,9 @@ const DEFAULT_CONF: f64 = 0.3;
 /// The JSON line.
 #[derive(Serialize)]
 struct Report {
+    /// The folder that files are named in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
     images: Vec<ImageLine>,
     failed: Vec<FailedLine>,
     timings_ms: BTreeMap<&'static str, f64>,
@@ -39,6 +42,8 @@ struct ImageLine {
     file: String,
     width: u32,
     height: u32,
+    /// What was written for this picture.
+    files: Vec<PathBuf>,
     detections: Vec<DetectionLine>,
 }
 
@@ -113,8 +118,10 @@ struct Work<'a> {
     timings: BTreeMap<&'static str, f64>,
     /// Where what is written of each picture goes, without an ending.
     names: Vec<PathBuf>,
-    /// Files in the folder for results, by their place in it.
+    /// Files of all pictures in the folder for results, by their place in it.
     written: Vec<PathBuf>,
+    /// Those of each picture.
+    of_picture: BTreeMap<usize, Vec<PathBuf>>,
 }
 
 impl<'a> Work<'a> {
@@ -135,6 +142,7 @@ impl<'a> Work<'a> {
             timings: BTreeMap::new(),
             names: picture_names(pictures),
             written: Vec::new(),
+            of_picture: BTreeMap::new(),
         }
     }
 
@@ -182,20 +190,27 @@ impl<'a> Work<'a> {
         if let Some(picture) = picture {
             let options = OverlayOptions { min_score: 0.0, ..OverlayOptions::default() };
             let drawn = overlay(&picture, &prediction.detections, self.labels, &options);
-            self.save("overlays", &name.with_extension("jpg"), drawn.into())?;
+            self.save(index, "overlays", (&name.with_extension("jpg"), drawn.into()))?;
         }
         if self.saves(Save::Masks) {
             let numbers = mask_numbers(prediction.size, &prediction.detections);
-            self.save("masks", &name.with_extension("png"), numbers)?;
+            self.save(index, "masks", (&name.with_extension("png"), numbers))?;
         }
         self.done.insert(index, prediction);
         Ok(())
     }
 
     /// Writes a picture below a folder of the results.
-    fn save(&mut self, folder: &str, name: &Path, picture: DynamicImage) -> Result<(), Failure> {
+    fn save(
+        &mut self,
+        index: usize,
+        folder: &str,
+        (name, picture): (&Path, DynamicImage),
+    ) -> Result<(), Failure> {
         let Some(out) = &self.out else { return Ok(()) };
-        self.written.push(out.save_picture(folder, name, &picture)?);
+        let place = out.save_picture(folder, name, &picture)?;
+        self.of_picture.entry(index).or_default().push(place.clone());
+        self.written.push(place);
         Ok(())
     }
 
@@ -250,10 +265,12 @@ impl<'a> Work<'a> {
             file: file(index),
             width: p.size.width,
             height: p.size.height,
+            files: self.of_picture.get(&index).cloned().unwrap_or_default(),
             detections: self.detections(p),
         };
         let images = self.done.iter().map(line).collect();
-        console.json(&Report { images, failed, timings_ms: self.timings, interrupted })
+        let out = self.out.as_ref().map(|out| out.path().display().to_string());
+        console.json(&Report { out, images, failed, timings_ms: self.timings, interrupted })
     }
 
     fn detections(&self, prediction: &Prediction) -> Vec<DetectionLine> {

@@ -23,6 +23,9 @@ const OPACITY: f32 = 0.5;
 /// The JSON line.
 #[derive(Default, Serialize)]
 struct Report {
+    /// The folder that files are named in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
     images: Vec<ImageLine>,
     failed: Vec<FailedLine>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -34,6 +37,8 @@ struct ImageLine {
     file: String,
     width: u32,
     height: u32,
+    /// What was written for this picture.
+    files: Vec<PathBuf>,
     /// Share of the picture, largest first.
     classes: Vec<ClassLine>,
 }
@@ -81,7 +86,8 @@ pub fn run(args: InferSeg, console: Console) -> Result<Exit, Failure> {
         names: picture_names(&pictures),
         written: Vec::new(),
     };
-    let report = work.segment(&pictures, &predictor, console)?;
+    let mut report = work.segment(&pictures, &predictor, console)?;
+    report.out = work.out.as_ref().map(|out| out.path().display().to_string());
     if let Some(out) = &work.out {
         out.remember(work.written.iter())?;
         console.say(&format!("results are in {}", out.path().display()));
@@ -149,7 +155,7 @@ impl Work<'_> {
         let Prediction { size, labels: Some(map), picture, .. } = prediction else {
             return Err(Failure::runtime(format!("{file}: the network gave no label map")));
         };
-        let name = self.names[index].clone();
+        let (name, before) = (self.names[index].clone(), self.written.len());
         if let Some(picture) = picture {
             let drawn = scene_overlay(&picture, &map, self.labels, OPACITY);
             self.save("overlays", &name.with_extension("jpg"), drawn.into())?;
@@ -160,7 +166,8 @@ impl Work<'_> {
         if self.args.save.contains(&SaveSeg::Palette) {
             self.save("palette", &name.with_extension("png"), seg_maps::colors(&map, self.labels))?;
         }
-        Ok(ImageLine { file, width: size.width, height: size.height, classes: shares(&map, self.labels) })
+        let (files, classes) = (self.written[before..].to_vec(), shares(&map, self.labels));
+        Ok(ImageLine { file, width: size.width, height: size.height, files, classes })
     }
 
     fn save(&mut self, folder: &str, name: &Path, picture: DynamicImage) -> Result<(), Failure> {

@@ -30,6 +30,9 @@ fn files_and_folders_become_overlays_and_results() {
             assert!(found["category_id"].is_i64() && found["name"].is_string(), "{found}");
             assert_eq!(found["bbox"].as_array().map(Vec::len), Some(4), "{found}");
         }
+        let files = image["files"].as_array().expect("files");
+        let out = room.path(json["out"].as_str().expect("a folder"));
+        assert!(files.len() == 1 && out.join(files[0].as_str().expect("a name")).is_file(), "{image}");
     }
     assert!(images.iter().any(|i| i["detections"].as_array().is_some_and(|d| !d.is_empty())));
     for file in ["results.bbox.json", "images.json"] {

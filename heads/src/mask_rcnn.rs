@@ -153,6 +153,9 @@ impl MaskRcnn {
         rpn.box_coder.check("rpn.box_coder")?;
         config.roi.sampler.check("roi.sampler")?;
         config.roi.box_coder.check("roi.box_coder")?;
+        config.select.config().check("select")?;
+        rpn.train_proposals.select().check("rpn.train_proposals")?;
+        rpn.proposals.select().check("rpn.proposals")?;
         if !(config.roi.finest_scale.is_finite() && config.roi.finest_scale > 0.0) {
             let scale = config.roi.finest_scale;
             return Err(Error::config(format!(

@@ -35,6 +35,12 @@ impl ProposalConfig {
         ProposalConfig { nms_pre: 2000, nms_iou: 0.7, max_per_image: 1000, min_box_size: 0.0 };
     /// For inference: 1000 per level, NMS .7, 1000 per picture.
     pub const INFER: ProposalConfig = ProposalConfig { nms_pre: 1000, ..Self::TRAIN };
+
+    /// The same for [`crate::select`]: every anchor is a candidate, whatever its probability.
+    pub(crate) fn select(&self) -> SelectConfig {
+        let &Self { nms_pre, nms_iou, max_per_image, min_box_size } = self;
+        SelectConfig { score_threshold: -1.0, nms_pre, nms_iou, max_per_image, min_box_size }
+    }
 }
 
 /// A box that may hold an object.
@@ -53,10 +59,7 @@ pub struct ProposalSelect(DenseSelect);
 impl ProposalSelect {
     /// For anchors of these shapes.
     pub fn new(anchors: AnchorGenerator, coder: BoxCoder, config: ProposalConfig) -> Self {
-        let ProposalConfig { nms_pre, nms_iou, max_per_image, min_box_size } = config;
-        // below any probability: every anchor is a candidate
-        let config = SelectConfig { score_threshold: -1.0, nms_pre, nms_iou, max_per_image, min_box_size };
-        Self(DenseSelect { anchors, coder, config, num_classes: 1 })
+        Self(DenseSelect { anchors, coder, config: config.select(), num_classes: 1 })
     }
 
     /// Proposals of each picture, best first.

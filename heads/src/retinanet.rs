@@ -74,6 +74,7 @@ impl RetinaNet {
     /// # Errors
     /// `Config` when the parts do not fit each other.
     pub fn new(b: &Builder, config: &RetinaNetConfig) -> Result<Self> {
+        config.select.check("select")?;
         let anchors = AnchorGenerator::new(&config.anchors)?;
         if anchors.levels() != config.neck.num_outs {
             let (strides, outs) = (anchors.levels(), config.neck.num_outs);

@@ -11,6 +11,7 @@
 
 use crate::task::ImageInfo;
 use care_kernels::nms::batched_nms;
+use care_nn::{Error, Result};
 use care_types::{BoxXyxy, ClassIndex, RawDetection};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,28 @@ impl SelectConfig {
         max_per_image: 100,
         min_box_size: 0.0,
     };
+
+    /// Whether anything can be found; `key` is what the configuration calls it.
+    ///
+    /// # Errors
+    /// `Config`, naming the value.
+    pub fn check(&self, key: &str) -> Result<()> {
+        let wrong = |name: &str, got: String, expected: &str| {
+            Err(Error::config(format!("{key}.{name} is {got}, expected {expected}")))
+        };
+        for (name, count) in [("nms_pre", self.nms_pre), ("max_per_image", self.max_per_image)] {
+            if count == 0 {
+                return wrong(name, "0".to_owned(), "at least 1");
+            }
+        }
+        if !self.nms_iou.is_finite() || self.nms_iou < 0.0 {
+            return wrong("nms_iou", self.nms_iou.to_string(), "an IoU, 0 or more");
+        }
+        match self.score_threshold.is_finite() {
+            true => Ok(()),
+            false => wrong("score_threshold", self.score_threshold.to_string(), "a probability"),
+        }
+    }
 }
 
 /// Position and probability of one score.

@@ -202,6 +202,7 @@ fn settings_that_cannot_be_are_refused_with_the_nearest_key() {
         ("--set train.lr=-1", "train.lr is -1"),
         ("--set train", "expected KEY=VALUE"),
         ("--set augment.flip=2", "augment.flip is 2"),
+        ("--set network.select.nms_pre=0", "select.nms_pre is 0"),
         ("--set optimizer.betas=[0.9,1.0]", "optimizer.betas is 1"),
         ("--set schedule.warmup_factor=3", "schedule.warmup_factor is 3"),
         ("--set schedule.decay.min_lr=-1", "schedule.decay.min_lr is -1"),

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod interrupt;
 pub mod places;
 pub mod progress;
+pub mod standing;
 pub mod table;
 pub mod train_pictures;
 pub mod train_view;

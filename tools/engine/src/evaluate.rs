@@ -116,6 +116,14 @@ impl EvalData {
         self.pictures.labels()
     }
 
+    /// SHA-256 over names, sizes and annotations; `demo/val` for the demo set.
+    pub fn fingerprint(&self) -> String {
+        match &self.truth {
+            Truth::Folder(set) => set.fingerprint(),
+            Truth::Drawn(_) => format!("{DEMO}/{}", self.split),
+        }
+    }
+
     /// What the reader found and left out; `None` for the demo set.
     pub fn funnel(&self) -> Option<&Funnel> {
         self.funnel.as_ref()

@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::gate;
 use crate::places::require_file;
+use crate::standing::Standing;
 use crate::table::metrics_text;
 use care_map::{CocoMetrics, IouType, Params};
 use care_types::coco_json::{self, Dataset, ResultRecord};
@@ -37,6 +38,8 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
             _ => e.context(format!("{} against {}", dt.display(), gt.display())),
         })?);
     }
+    let hash = care_engine::weights::sha256_of(gt)?;
+    scores.standing = Some(Standing::new(gt.display().to_string(), None, hash, &scores.metrics));
     report(&scores, args, console)
 }
 
@@ -92,6 +95,8 @@ pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
 pub(super) struct Scores {
     /// By kind of comparison, in the order in which they were asked for.
     pub(super) metrics: Vec<CocoMetrics>,
+    /// What was evaluated.
+    pub(super) standing: Option<Standing>,
     /// Pictures that could not be looked at.
     pub(super) failed: Vec<FailedLine>,
     /// The metrics are over a part only.
@@ -107,7 +112,7 @@ pub(super) struct FailedLine {
     pub(super) error: String,
 }
 
-/// `{"iou_type": {"bbox": {…}, "segm": {…}}}`, with `failed` and `interrupted` where there is something to say.
+/// `{"iou_type": {"bbox": {…}, "segm": {…}}, "standing": {…}}`, with `failed` and `interrupted` where there is something to say.
 impl Serialize for Scores {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         struct ByKind<'a>(&'a [CocoMetrics]);
@@ -118,6 +123,9 @@ impl Serialize for Scores {
         }
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("iou_type", &ByKind(&self.metrics))?;
+        if let Some(standing) = &self.standing {
+            map.serialize_entry("standing", standing)?;
+        }
         if !self.failed.is_empty() {
             map.serialize_entry("failed", &self.failed)?;
         }
@@ -132,6 +140,9 @@ impl Serialize for Scores {
 pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     for metrics in &scores.metrics {
         console.text(&metrics_text(metrics, args.per_category))?;
+    }
+    if let Some(standing) = scores.standing.as_ref().filter(|_| !scores.metrics.is_empty()) {
+        console.text(&standing.text())?;
     }
     console.json(scores)?;
     let mut exit = Exit::Ok;

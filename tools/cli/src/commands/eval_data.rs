@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
+use crate::standing::Standing;
 use care_engine::evaluate::{Detected, EvalData, detect_all};
 use care_engine::shipped::Wanted;
 use care_engine::weights::Weights;
@@ -148,7 +149,7 @@ fn score(
         .failed
         .iter()
         .map(|(position, e)| FailedLine { file: data.image(*position).1.to_owned(), error: e.to_string() });
-    let mut scores = Scores { metrics: Vec::new(), failed: failed.collect(), interrupted };
+    let mut scores = Scores { failed: failed.collect(), interrupted, ..Scores::default() };
     if found.done.is_empty() {
         return Ok(scores);
     }
@@ -159,6 +160,8 @@ fn score(
         metrics.funnel = metrics.funnel.with_failed(found.failed.len());
         scores.metrics.push(metrics);
     }
+    let (name, split) = (data.name().to_owned(), Some(data.split().to_owned()));
+    scores.standing = Some(Standing::new(name, split, data.fingerprint(), &scores.metrics));
     Ok(scores)
 }
 

@@ -113,6 +113,8 @@ fn parameters_take_pycocotools_names() {
 
 #[test]
 fn a_gate_that_is_not_met_ends_with_four() {
+    let ran = eval(&room(), "").exits(0);
+    assert!(ran.stdout().contains("comparable with COCO's leaderboard: no"), "{}", ran.stdout());
     eval(&room(), "--fail-under 0.9").exits(4).says(&["0.9"]);
     eval(&room(), "--fail-under 0.01 --fail-under AR100=0.01").exits(0);
     eval(&room(), "--fail-under 0.01 --fail-under AP50=1").exits(4).says(&["AP50=1"]);

@@ -31,6 +31,7 @@ mod accumulate;
 mod boundary;
 mod cells;
 mod columns;
+mod figures;
 mod funnel;
 mod matching;
 mod metrics;
@@ -41,8 +42,9 @@ mod summary;
 
 pub use boundary::{BOUNDARY_RATIO, boundary};
 pub use care_types::{Error, ErrorKind, Result};
+pub use figures::{Dets, Figure, figures};
 pub use funnel::{AnnotationFunnel, DetectionFunnel, Funnel, ImageFunnel};
-pub use metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol, STAT_NAMES};
+pub use metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol};
 pub use params::{IouType, Params};
 
 use care_types::coco_json::{Dataset, ResultRecord};

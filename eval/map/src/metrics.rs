@@ -1,20 +1,16 @@
 //! The result of an evaluation: plain data.
+use crate::figures::figures;
 use crate::funnel::Funnel;
 use crate::params::IouType;
 use care_types::CategoryId;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-/// The names of the twelve figures, in pycocotools' order. `AR1`, `AR10`, `AR100` stand for the three maxDets, whatever
-/// they are.
-pub const STAT_NAMES: [&str; 12] =
-    ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
-
 /// Everything an evaluation says. Undefined figures are −1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CocoMetrics {
-    /// In the order of [`STAT_NAMES`].
-    pub stats: [f64; 12],
+    /// In the order of [`figures`].
+    pub stats: Vec<f64>,
     /// `maxDets`, ascending.
     pub max_dets: Vec<usize>,
     /// By ascending category id.
@@ -24,24 +20,29 @@ pub struct CocoMetrics {
     /// How it was evaluated.
     pub protocol: Protocol,
     /// What pycocotools prints, when annotation ids (0, or repeated) make it differ from [`Self::stats`].
-    pub pycocotools_stats: Option<[f64; 12]>,
+    pub pycocotools_stats: Option<Vec<f64>>,
     /// The arrays behind the figures.
     pub curves: Curves,
 }
 
 impl CocoMetrics {
-    /// A figure by its name in [`STAT_NAMES`].
+    /// The figures by name, in pycocotools' order.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        figures(self.protocol.iou_type).iter().map(|f| f.name).zip(self.stats.iter().copied())
+    }
+
+    /// A figure by its name.
     pub fn stat(&self, name: &str) -> Option<f64> {
-        STAT_NAMES.iter().position(|n| *n == name).map(|i| self.stats[i])
+        self.named().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 }
 
-/// `{"AP":…, …, "ARl":…, "stats":[12], "maxDets":[…], "per_category":[…], "funnel":{…}, "protocol":{…}}`; the curves are
+/// `{"AP":…, …, "ARl":…, "stats":[…], "maxDets":[…], "per_category":[…], "funnel":{…}, "protocol":{…}}`; the curves are
 /// left out.
 impl Serialize for CocoMetrics {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
-        for (name, value) in STAT_NAMES.iter().zip(self.stats) {
+        for (name, value) in self.named() {
             map.serialize_entry(name, &value)?;
         }
         map.serialize_entry("stats", &self.stats)?;

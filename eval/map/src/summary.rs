@@ -1,12 +1,10 @@
-//! The twelve figures and those of each category, from the curves.
+//! The figures of all categories and those of each, from the curves.
+use crate::figures::{Dets, Figure, figures};
 use crate::funnel::Funnel;
 use crate::metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol};
 use crate::params::Params;
 use crate::selection::Selection;
 use care_types::CategoryId;
-
-/// maxDets of the first figure, whatever the parameters: pycocotools has it in its code.
-const AP_MAX_DETS: usize = 100;
 
 pub(crate) fn summarize(
     curves: Curves,
@@ -45,13 +43,13 @@ fn is_standard(params: &Params, max_dets: &[usize], selection: &Selection) -> bo
 }
 
 fn per_category(view: &View<'_>, selection: &Selection) -> Vec<CategoryMetrics> {
-    let m = view.nth_max_dets(2);
+    let m = Dets::Nth(2).of(view.max_dets);
     let figures = |k: usize, id: i64, name: String| CategoryMetrics {
         id: CategoryId(id),
         name,
         ap: view.precision(None, "all", m, Some(k)),
         ap50: view.precision(Some(0.5), "all", m, Some(k)),
-        ar100: view.recall("all", m, Some(k)),
+        ar100: view.recall(None, "all", m, Some(k)),
     };
     if !selection.use_cats {
         return vec![figures(0, -1, "all categories as one".into())];
@@ -68,29 +66,15 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn stats(&self) -> [f64; 12] {
-        let [first, second, third] = [0, 1, 2].map(|n| self.nth_max_dets(n));
-        let ap = |iou, range| self.precision(iou, range, third, None);
-        let ar = |range, max_dets| self.recall(range, max_dets, None);
-        [
-            self.precision(None, "all", AP_MAX_DETS, None),
-            ap(Some(0.5), "all"),
-            ap(Some(0.75), "all"),
-            ap(None, "small"),
-            ap(None, "medium"),
-            ap(None, "large"),
-            ar("all", first),
-            ar("all", second),
-            ar("all", third),
-            ar("small", third),
-            ar("medium", third),
-            ar("large", third),
-        ]
-    }
-
-    /// The nth maxDets, or the last one.
-    fn nth_max_dets(&self, n: usize) -> usize {
-        self.max_dets.get(n).or(self.max_dets.last()).copied().unwrap_or(0)
+    fn stats(&self) -> Vec<f64> {
+        let figure = |f: &Figure| {
+            let max_dets = f.dets.of(self.max_dets);
+            match f.precision {
+                true => self.precision(f.iou, f.area, max_dets, None),
+                false => self.recall(f.iou, f.area, max_dets, None),
+            }
+        };
+        figures(self.params.iou_type).iter().map(figure).collect()
     }
 
     /// Mean precision at one IoU threshold or all, of one category or all; thresholds are found by equality.
@@ -102,9 +86,9 @@ impl View<'_> {
         })
     }
 
-    /// Mean recall over all IoU thresholds, of one category or all.
-    fn recall(&self, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
-        self.mean(None, range, max_dets, category, |[t, k, a, m], add| {
+    /// Mean recall at one IoU threshold or all, of one category or all.
+    fn recall(&self, iou: Option<f64>, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
+        self.mean(iou, range, max_dets, category, |[t, k, a, m], add| {
             add(self.curves.recall[self.curves.recall_index(t, k, a, m)]);
         })
     }

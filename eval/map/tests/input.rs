@@ -337,8 +337,13 @@ fn parameters_that_name_nothing_are_refused() {
 fn json_output_has_the_documented_keys() {
     let dt = r#"[{"image_id":1,"category_id":3,"bbox":[1,1,4,4],"score":0.5}]"#;
     let text = serde_json::to_value(run(&gt(), dt, IouType::Bbox).unwrap()).unwrap();
-    for key in care_map::STAT_NAMES.iter().chain(&["stats", "maxDets", "per_category", "funnel", "protocol"])
-    {
+    for key in care_map::figures(IouType::Bbox).iter().map(|f| &f.name).chain(&[
+        "stats",
+        "maxDets",
+        "per_category",
+        "funnel",
+        "protocol",
+    ]) {
         assert!(text.get(key).is_some(), "{key}");
     }
     assert_eq!(text["per_category"][0]["AP50"], json!(text["AP50"].as_f64().unwrap()));

@@ -1,5 +1,5 @@
 //! The stored numbers of pycocotools on real annotations, to 1e-9.
-use care_map::{CocoMetrics, Params, STAT_NAMES, evaluate};
+use care_map::{CocoMetrics, Params, evaluate};
 use care_types::coco_json::{read_dataset, read_results};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn compare(case: &str, metrics: &CocoMetrics, expected: &Value, wrong: &mut Vec<
             wrong.push(format!("{case}: {what}: {got}, expected {expected}"));
         }
     };
-    for (name, value) in STAT_NAMES.iter().zip(metrics.stats) {
+    for (name, value) in metrics.named() {
         check(name.to_string(), value, &expected["stats"][name]);
     }
     let categories = expected["per_category"].as_object().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::exit::Exit;
-use care_map::STAT_NAMES;
+use care_map::{IouType, figures};
 
 /// Figures of `care-seg eval` that can be asked for.
 const MIOU_NAMES: [&str; 7] = ["mIoU", "aAcc", "mAcc", "mDice", "mFscore", "mPrecision", "mRecall"];
@@ -21,7 +21,7 @@ pub struct Gate {
 /// # Errors
 /// What was expected.
 pub fn of_coco(text: &str) -> Result<Gate, String> {
-    parse(text, &STAT_NAMES)
+    parse(text, &figures(IouType::Bbox).iter().map(|f| f.name).collect::<Vec<_>>())
 }
 
 /// `0.4` or `aAcc=0.8`.

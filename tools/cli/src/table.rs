@@ -1,29 +1,7 @@
 //! Metrics as text: the table people know from pycocotools, the funnel under it, and a table per category.
 
-use care_map::{CocoMetrics, Funnel, IouType};
+use care_map::{CocoMetrics, Funnel, IouType, figures};
 use std::fmt::Write;
-
-/// One line of the table: what, which threshold, area range, which of the three maxDets.
-type Row = (bool, Option<f64>, &'static str, usize);
-
-/// The twelve lines in the order of `stats`.
-const ROWS: [Row; 12] = [
-    (true, None, "all", 2),
-    (true, Some(0.5), "all", 2),
-    (true, Some(0.75), "all", 2),
-    (true, None, "small", 2),
-    (true, None, "medium", 2),
-    (true, None, "large", 2),
-    (false, None, "all", 0),
-    (false, None, "all", 1),
-    (false, None, "all", 2),
-    (false, None, "small", 2),
-    (false, None, "medium", 2),
-    (false, None, "large", 2),
-];
-
-/// pycocotools takes the first line at this many detections, whatever `maxDets` says.
-const FIRST_LINE_MAX_DETS: usize = 100;
 
 /// The whole text for one kind of comparison.
 pub fn metrics_text(metrics: &CocoMetrics, per_category: bool) -> String {
@@ -56,29 +34,24 @@ fn title(metrics: &CocoMetrics) -> String {
     if notes.is_empty() { what.to_owned() } else { format!("{what}, {}", notes.join(", ")) }
 }
 
-fn stats_text(stats: &[f64; 12], metrics: &CocoMetrics) -> String {
+fn stats_text(stats: &[f64], metrics: &CocoMetrics) -> String {
     let thresholds = &metrics.protocol.iou_thrs;
     let range = match (thresholds.first(), thresholds.last()) {
         (Some(first), Some(last)) => format!("{first:.2}:{last:.2}"),
         _ => String::new(),
     };
     let mut text = String::new();
-    for (i, (&(precision, threshold, area, cap), value)) in ROWS.iter().zip(stats).enumerate() {
+    for (figure, value) in figures(metrics.protocol.iou_type).iter().zip(stats) {
         let (name, short) =
-            if precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
-        let iou = threshold.map_or_else(|| range.clone(), |t| format!("{t:.2}"));
-        let max_dets = if i == 0 { FIRST_LINE_MAX_DETS } else { max_dets_at(&metrics.max_dets, cap) };
+            if figure.precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
+        let iou = figure.iou.map_or_else(|| range.clone(), |t| format!("{t:.2}"));
+        let (area, max_dets) = (figure.area, figure.dets.of(&metrics.max_dets));
         let _ = writeln!(
             text,
             " {name:<18} {short} @[ IoU={iou:<9} | area={area:>6} | maxDets={max_dets:>3} ] = {value:.3}"
         );
     }
     text
-}
-
-/// The last one where there are fewer than three.
-fn max_dets_at(max_dets: &[usize], at: usize) -> usize {
-    max_dets.get(at).or(max_dets.last()).copied().unwrap_or(0)
 }
 
 /// What went in and what was dropped; zeros that say nothing are left out.

@@ -56,10 +56,6 @@ pub enum Scores {
     },
 }
 
-/// Names of COCO's twelve figures in their order.
-const FIGURES: [&str; 12] =
-    ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
-
 impl Validation {
     /// The number that decides which weights are best: AP over all thresholds (of masks where there are some), or mIoU.
     pub fn score(&self) -> f64 {
@@ -86,11 +82,12 @@ impl Validation {
     pub fn figures(&self) -> BTreeMap<String, f64> {
         match &self.scores {
             Scores::Objects { metrics, .. } => {
-                let of = |m: &CocoMetrics| {
+                let mut figures = BTreeMap::new();
+                for m in metrics {
                     let prefix = if m.protocol.iou_type == IouType::Segm { "segm_" } else { "" };
-                    FIGURES.iter().zip(m.stats).map(move |(name, v)| (format!("{prefix}{name}"), v))
-                };
-                metrics.iter().flat_map(of).collect()
+                    figures.extend(m.named().map(|(name, v)| (format!("{prefix}{name}"), v)));
+                }
+                figures
             }
             Scores::Labels { report: r, .. } => {
                 let means = [("mIoU", r.m_iou), ("aAcc", r.a_acc), ("mAcc", r.m_acc), ("mDice", r.m_dice)];

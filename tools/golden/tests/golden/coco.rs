@@ -47,7 +47,7 @@ fn eval(case: &Case) -> Result<(), String> {
     let metrics = evaluate(&gt, &dt.map_err(|e| e.to_string())?, &params).map_err(|e| e.to_string())?;
     let names: Vec<String> = read_value(&case.json["stat_names"])?;
     for ((name, got), want) in
-        names.iter().zip(metrics.stats).zip(case.json["stats"].as_array().into_iter().flatten())
+        names.iter().zip(metrics.stats.clone()).zip(case.json["stats"].as_array().into_iter().flatten())
     {
         same(name, got, want)?;
     }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Name and file; the commands that trained them are in docs/demo.md.
-const SHIPPED: [(&str, &[u8]); 1] = [("demo", include_bytes!("../assets/demo.safetensors"))];
+const SHIPPED: [(&str, &[u8]); 2] = [
+    ("demo", include_bytes!("../assets/demo.safetensors")),
+    ("demo-masks", include_bytes!("../assets/demo-masks.safetensors")),
+];
 
 /// What weights are wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -207,6 +207,12 @@ fn the_detector_that_ships_scores_without_any_file() {
     assert!((ap - 0.708).abs() < 0.02, "docs/demo.md says 0.708, got {ap}");
     let seen = room.det("weights inspect demo --json").exits(0).json();
     assert_eq!((&seen["model"], &seen["classes"][4]["name"]), (&"retinanet_care_xs".into(), &"star".into()));
+    // where masks are asked for, `demo` is the detector that has some
+    let both = "eval coco --data demo --weights demo --iou-type bbox,segm --out masks --json";
+    let json = room.det(both).exits(0).json();
+    let ap = |kind: &str| json["iou_type"][kind]["AP"].as_f64().unwrap();
+    let [bbox, segm] = ["bbox", "segm"].map(ap);
+    assert!((bbox - 0.758).abs() < 0.02 && (segm - 0.688).abs() < 0.02, "docs/demo.md says otherwise: {json}");
     // a file of that name goes before what is inside
     room.file("demo", "not weights");
     room.det("weights inspect demo").exits(5);

@@ -212,7 +212,10 @@ fn the_detector_that_ships_scores_without_any_file() {
     let json = room.det(both).exits(0).json();
     let ap = |kind: &str| json["iou_type"][kind]["AP"].as_f64().unwrap();
     let [bbox, segm] = ["bbox", "segm"].map(ap);
-    assert!((bbox - 0.758).abs() < 0.02 && (segm - 0.688).abs() < 0.02, "docs/demo.md says otherwise: {json}");
+    assert!(
+        (bbox - 0.758).abs() < 0.02 && (segm - 0.688).abs() < 0.02,
+        "docs/demo.md says otherwise: {json}"
+    );
     // a file of that name goes before what is inside
     room.file("demo", "not weights");
     room.det("weights inspect demo").exits(5);

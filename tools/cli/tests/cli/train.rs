@@ -3,7 +3,7 @@
 use crate::run::{Room, data};
 use serde_json::Value;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A network that takes milliseconds per step, with everything a run can have: batch statistics, accumulation, EMA,
 /// augmentation, evaluations between snapshots.
@@ -81,34 +81,43 @@ fn one_two_and_four_threads_give_the_same_bits() {
 #[test]
 fn killed_at_any_moment_and_resumed_gives_the_same_bits() {
     let room = room();
-    let start = Instant::now();
     room.det(&format!("{TRAIN} whole")).exits(0);
-    let whole = start.elapsed();
-    const KILLS: u32 = 6;
+    let steps = lines(&room, "whole");
+    const RUNS: usize = 6;
     let mut killed = 0;
-    for k in 0..KILLS {
+    for k in 0..RUNS {
         let name = format!("k{k}");
-        // twice per run: in its first half and some way into what is left
-        killed += u32::from(kill_after(&room, &format!("{TRAIN} {name}"), whole * (2 * k + 1) / (4 * KILLS)));
+        // twice per run: in its first half and some way into what is left; the first one perhaps before there is a folder
+        let first = if k == 0 { 0 } else { steps * (2 * k + 1) / (4 * RUNS) };
+        killed += u32::from(kill_at(&room, &format!("{TRAIN} {name}"), &name, (first, 7 * k as u64)));
         if !room.path(&name).join("config.resolved.toml").exists() {
             room.det(&format!("{TRAIN} {name}")).exits(0); // killed before the folder was there
         } else {
-            let again = whole * (k + 1) / (2 * KILLS);
-            killed += u32::from(kill_after(&room, &format!("resume {name} --quiet"), again));
-            room.det(&format!("resume {name} --quiet")).exits(0);
+            let second = first + steps * (k + 1) / (3 * RUNS);
+            let again = format!("resume {name} --quiet");
+            killed += u32::from(kill_at(&room, &again, &name, (second, 11 * k as u64)));
+            room.det(&again).exits(0);
         }
         same(&room, "whole", &name);
         let left = std::fs::read_dir(room.path(&name).join("checkpoints")).unwrap();
         let names: Vec<_> = left.map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["last.safetensors"], "nothing half-written is left");
     }
-    assert!(killed >= 10, "only {killed} of {} kills hit a running process", 2 * KILLS);
+    assert!(killed >= 10, "only {killed} of {} kills hit a running process", 2 * RUNS);
 }
 
-/// SIGKILL after a while; whether it was still running.
-fn kill_after(room: &Room, args: &str, after: Duration) -> bool {
+/// Lines that a run has written so far.
+fn lines(room: &Room, run: &str) -> usize {
+    std::fs::read_to_string(room.path(run).join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// SIGKILL some milliseconds after a run has written so many lines; whether it was still running.
+fn kill_at(room: &Room, args: &str, run: &str, (written, later): (usize, u64)) -> bool {
     let mut child = room.spawn(args);
-    std::thread::sleep(after);
+    while lines(room, run) < written && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(1 + later));
     let running = child.try_wait().unwrap().is_none();
     child.kill().unwrap();
     child.wait().unwrap();

@@ -25,16 +25,20 @@
 //! counts whoever finds it as a false positive), and objects that share an id stay different objects (pycocotools
 //! evaluates the last one several times). [`CocoMetrics::pycocotools_stats`] says what it would have printed. Mask
 //! strings with empty runs inside are read for what they mean (pycocotools stops comparing at two empty runs).
+//!
+//! [`explain`] says why a score is what it is; [`panoptic`] scores panoptic segmentation.
 #![forbid(unsafe_code)]
 
 mod accumulate;
 mod boundary;
 mod cells;
 mod columns;
+pub mod explain;
 mod figures;
 mod funnel;
 mod matching;
 mod metrics;
+pub mod panoptic;
 mod params;
 mod selection;
 mod shape;

@@ -35,7 +35,9 @@ fn main() -> std::io::Result<()> {
     for line in std::io::stdin().lock().lines() {
         match run(&line?) {
             Ok(quality) => writeln!(out, "{}", json!(quality.summary()))?,
-            Err(e) => writeln!(out, "{}", json!({"error": e.to_string(), "kind": format!("{:?}", e.kind())}))?,
+            Err(e) => {
+                writeln!(out, "{}", json!({"error": e.to_string(), "kind": format!("{:?}", e.kind())}))?
+            }
         }
     }
     Ok(())

@@ -11,7 +11,6 @@ and tidecv makes categories of them; annotation ids are unique, and scores are a
 """
 import argparse
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ import tempfile
 
 import numpy as np
 from tidecv import TIDE, datasets
+from tidecv.errors.main_errors import FalsePositiveError
 
 from compare_pycocotools import dataset, results
 
@@ -28,22 +28,26 @@ KINDS = ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"]
 
 
 def reference(gt_path, dt_path, iou_type, iou, background):
-    """In [0, 1]; None where tidecv divides by zero because nothing is left."""
+    """In [0, 1]. Figures for which tidecv divides by zero, because a correction leaves nothing, are not there."""
     gt, dt = datasets.COCO(gt_path), datasets.COCOResult(dt_path)
     tide = TIDE()
     mode = TIDE.BOX if iou_type == "bbox" else TIDE.MASK
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            run = tide.evaluate(gt, dt, pos_threshold=iou, background_threshold=background, mode=mode)
-            main = {k.short_name: v for k, v in run.fix_main_errors().items()}
-            special = {k.short_name: v for k, v in run.fix_special_errors().items()}
-        except ZeroDivisionError:
-            return None
-    counts = {k.short_name: v for k, v in run.count_errors().items()}
-    figures = {"ap": run.ap / 100, "FalsePos": special["FalsePos"] / 100, "FalseNeg": special["FalseNeg"] / 100}
-    for kind in KINDS:
-        figures[kind] = main[kind] / 100
-        figures[kind + " count"] = counts[kind]
+    figures = {}
+
+    def figure(name, value):
+        with contextlib.suppress(ZeroDivisionError):
+            figures[name] = value() / 100
+
+    try:
+        run = tide.evaluate(gt, dt, pos_threshold=iou, background_threshold=background, mode=mode)
+    except ZeroDivisionError:
+        return figures
+    figure("ap", lambda: run.ap)
+    for error, count in run.count_errors().items():
+        figures[error.short_name + " count"] = count
+        figure(error.short_name, lambda: run.fix_main_errors(error_types=[error])[error])
+    figure("FalsePos", lambda: run.fix_errors(transform=FalsePositiveError.fix).get_mAP() - run.ap)
+    figure("FalseNeg", lambda: run.fix_errors(false_neg_dict=run.false_negatives).get_mAP() - run.ap)
     return figures
 
 
@@ -61,7 +65,7 @@ def compare(answer, job):
         return float("inf"), answer["error"], {}
     iou, background = job["iou"], job["background_iou"]
     want = reference(job["gt"], job["dt"], job["iou_type"], iou, background)
-    if want is None:
+    if not want:
         return None, "", {}
     got = ours(answer)
     worst = max(want, key=lambda k: abs(got[k] - want[k]))

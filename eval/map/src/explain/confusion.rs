@@ -126,7 +126,8 @@ impl Left {
                 if object_category == category {
                     continue;
                 }
-                let (truth, item) = (&scene.truths.items[object as usize], &scene.found.items[found as usize]);
+                let (truth, item) =
+                    (&scene.truths.items[object as usize], &scene.found.items[found as usize]);
                 let here = item.shape.iou(&truth.shape, false);
                 if here >= iou.min(1.0 - 1e-10) {
                     let records =

@@ -109,12 +109,7 @@ pub struct Explanation {
 ///
 /// # Errors
 /// `Config` for thresholds that cannot be; else those of [`crate::evaluate`].
-pub fn explain(
-    gt: &Dataset,
-    dt: &[ResultRecord],
-    params: &Params,
-    options: &Options,
-) -> Result<Explanation> {
+pub fn explain(gt: &Dataset, dt: &[ResultRecord], params: &Params, options: &Options) -> Result<Explanation> {
     let explainer = Explainer::new(gt, dt, params, options)?;
     Ok(Explanation {
         iou_type: params.iou_type,
@@ -147,12 +142,7 @@ impl<'a> Explainer<'a> {
     ///
     /// # Errors
     /// Those of [`explain`].
-    pub fn new(
-        gt: &'a Dataset,
-        dt: &'a [ResultRecord],
-        params: &Params,
-        options: &Options,
-    ) -> Result<Self> {
+    pub fn new(gt: &'a Dataset, dt: &'a [ResultRecord], params: &Params, options: &Options) -> Result<Self> {
         params.validate()?;
         options.validate()?;
         let selection = Selection::new(gt, params)?;

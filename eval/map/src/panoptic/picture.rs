@@ -129,7 +129,8 @@ impl Picture<'_> {
     /// At most one pair of a segment has IoU > 0.5, so the order does not matter.
     fn match_pairs(&mut self) {
         for o in self.overlaps {
-            let (Some(truth), Some(found)) = (self.truths.get(&o.truth), self.found.get(&o.prediction)) else {
+            let (Some(truth), Some(found)) = (self.truths.get(&o.truth), self.found.get(&o.prediction))
+            else {
                 continue;
             };
             let category = truth.segment.category_id;

@@ -111,12 +111,7 @@ impl PanopticQuality {
     /// `Input`, naming picture and segment: a predicted segment that is in the pixels but not in the list, in the list
     /// but not in the pixels, or of an unknown category; an id twice or 0 in a list; maps of different size; a picture
     /// that was added before.
-    pub fn add(
-        &mut self,
-        id: &PictureId,
-        truth: SegmentMap<'_>,
-        prediction: SegmentMap<'_>,
-    ) -> Result<()> {
+    pub fn add(&mut self, id: &PictureId, truth: SegmentMap<'_>, prediction: SegmentMap<'_>) -> Result<()> {
         if self.pictures.contains(id) {
             return Err(Error::input(format!("picture {id}: added for the second time")));
         }

@@ -59,7 +59,9 @@ impl Categories {
         for (at, category) in list.iter().enumerate() {
             if let Some(first) = positions.insert(category.id, at) {
                 let id = category.id;
-                return Err(Error::input(format!("categories[{at}].id: {id}, which categories[{first}] has")));
+                return Err(Error::input(format!(
+                    "categories[{at}].id: {id}, which categories[{first}] has"
+                )));
             }
         }
         Ok(Categories { list, positions })

@@ -66,9 +66,8 @@ impl<'a, S: Shape> Picture<'a, S> {
         let (crowds, objects): (Vec<u32>, Vec<u32>) =
             truths.iter().partition(|&&t| scene.truths.items[t as usize].crowd);
         let shape = |d: u32| &scene.found.items[d as usize].shape;
-        let with = |d: u32| {
-            objects.iter().map(move |&t| shape(d).iou(&scene.truths.items[t as usize].shape, false))
-        };
+        let with =
+            |d: u32| objects.iter().map(move |&t| shape(d).iou(&scene.truths.items[t as usize].shape, false));
         let ious = found.iter().flat_map(|&d| with(d)).collect();
         Picture { scene, found, objects, crowds, ious }
     }
@@ -118,7 +117,8 @@ impl<'a, S: Shape> Picture<'a, S> {
                 let (kind, object) = self.mistake(rank, &used, [iou, background_iou]);
                 mistake = Some(kind);
                 // Only the highest score among those that would find an object finds it.
-                if let Some(object) = object.filter(|&o| !used[o] && !std::mem::replace(&mut usable[o], true)) {
+                if let Some(object) = object.filter(|&o| !used[o] && !std::mem::replace(&mut usable[o], true))
+                {
                     let loc = kind == TideKind::Loc;
                     becomes = Some(if loc { self.category(rank) } else { self.object_category(object) });
                 }

@@ -29,14 +29,8 @@ pub enum TideKind {
 
 impl TideKind {
     /// In the order of the paper and of `tidecv`'s output.
-    pub const ALL: [TideKind; 6] = [
-        TideKind::Cls,
-        TideKind::Loc,
-        TideKind::Both,
-        TideKind::Dupe,
-        TideKind::Bkg,
-        TideKind::Miss,
-    ];
+    pub const ALL: [TideKind; 6] =
+        [TideKind::Cls, TideKind::Loc, TideKind::Both, TideKind::Dupe, TideKind::Bkg, TideKind::Miss];
 }
 
 /// One type of mistake.

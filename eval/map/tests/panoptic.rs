@@ -226,7 +226,8 @@ fn parts_that_do_not_fit_are_refused_and_change_nothing() {
 
 #[test]
 fn bad_predictions_are_refused_with_picture_and_segment() {
-    let change: [(&str, fn(&mut Picture), &[&str]); 8] = [
+    type Change = fn(&mut Picture);
+    let change: [(&str, Change, &[&str]); 8] = [
         ("not in JSON", |p| p.prediction.1.truncate(4), &["segment 6", "prediction", "not in the JSON"]),
         ("not in PNG", |p| p.prediction.1.push(Segment::new(77, 1)), &["segment 77", "not in the PNG"]),
         ("category", |p| p.prediction.1[1].category_id = 9, &["segment 8", "category_id 9"]),

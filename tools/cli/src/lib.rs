@@ -9,6 +9,7 @@ pub mod args;
 pub mod commands;
 pub mod console;
 pub mod exit;
+pub mod explain_text;
 pub mod gate;
 pub mod interrupt;
 pub mod places;

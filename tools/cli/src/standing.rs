@@ -40,9 +40,12 @@ impl Standing {
     pub fn text(&self) -> String {
         let split = self.split.as_ref().map_or(String::new(), |split| format!(", split {split}"));
         let answer = if self.comparable_with_leaderboard { "yes" } else { "no" };
-        let hash = &self.sha256[..16.min(self.sha256.len())];
+        let hash = match self.sha256.get(..16) {
+            Some(start) => format!(", sha256 {start}…"),
+            None => String::new(), // drawn, not files
+        };
         format!(
-            " data       {}{split}, sha256 {hash}…\n comparable with COCO's leaderboard: {answer} ({})\n",
+            " data       {}{split}{hash}\n comparable with COCO's leaderboard: {answer} ({})\n",
             self.data, self.why
         )
     }

@@ -95,6 +95,9 @@ pub struct EvalCoco {
     /// Also print AP, AP50 and AR per category
     #[arg(long, help_heading = "Scoring")]
     pub per_category: bool,
+    /// Also say why: best F1 and its score, TIDE's six errors, confusions, calibration, the worst pictures
+    #[arg(long, help_heading = "Scoring")]
+    pub explain: bool,
     /// End with exit code 4 when AP (or the named figure: AP50=0.6) is below this; may be repeated
     #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_coco, help_heading = "Scoring")]
     pub fail_under: Vec<Gate>,

@@ -4,14 +4,17 @@ use crate::args::{EvalCoco, IouKind};
 use crate::commands::lined_up::{require_common_categories, require_objects};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
+use crate::explain_text::explanation_text;
 use crate::gate;
 use crate::places::require_file;
 use crate::standing::Standing;
 use crate::table::metrics_text;
+use care_map::explain::{Explanation, Options, explain};
 use care_map::{CocoMetrics, IouType, Params};
 use care_types::coco_json::{self, Dataset, ResultRecord};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Runs the command.
@@ -37,6 +40,9 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
             Exit::Usage => in_params(e, args),
             _ => e.context(format!("{} against {}", dt.display(), gt.display())),
         })?);
+        if args.explain {
+            scores.explanations.push(explain(&truth, &found, &params, &Options::default())?);
+        }
     }
     let hash = care_engine::weights::sha256_of(gt)?;
     scores.standing = Some(Standing::new(gt.display().to_string(), None, hash, &scores.metrics));
@@ -95,6 +101,8 @@ pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
 pub(super) struct Scores {
     /// By kind of comparison, in the order in which they were asked for.
     pub(super) metrics: Vec<CocoMetrics>,
+    /// Why, when that was asked for.
+    pub(super) explanations: Vec<Explanation>,
     /// What was evaluated.
     pub(super) standing: Option<Standing>,
     /// Pictures that could not be looked at.
@@ -123,6 +131,10 @@ impl Serialize for Scores {
         }
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("iou_type", &ByKind(&self.metrics))?;
+        if !self.explanations.is_empty() {
+            let by_kind = self.explanations.iter().map(|e| (e.iou_type.as_str(), e));
+            map.serialize_entry("explain", &by_kind.collect::<BTreeMap<_, _>>())?;
+        }
         if let Some(standing) = &self.standing {
             map.serialize_entry("standing", standing)?;
         }
@@ -140,6 +152,10 @@ impl Serialize for Scores {
 pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     for metrics in &scores.metrics {
         console.text(&metrics_text(metrics, args.per_category))?;
+        let kind = metrics.protocol.iou_type;
+        for explanation in scores.explanations.iter().filter(|e| e.iou_type == kind) {
+            console.text(&explanation_text(explanation))?;
+        }
     }
     if let Some(standing) = scores.standing.as_ref().filter(|_| !scores.metrics.is_empty()) {
         console.text(&standing.text())?;

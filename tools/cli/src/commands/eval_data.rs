@@ -15,6 +15,7 @@ use care_engine::evaluate::{Detected, EvalData, detect_all};
 use care_engine::shipped::Wanted;
 use care_engine::weights::Weights;
 use care_engine::{RunOptions, Task, classes};
+use care_map::explain::{Options, explain};
 use care_map::{IouType, Params};
 use care_types::coco_json;
 use std::path::Path;
@@ -57,7 +58,7 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
         coco_json::write_results(&folder.join(name), records)?;
     }
     let interrupted = found.done.len() < positions.len();
-    let scores = score(params, &data, &found, interrupted)?;
+    let scores = score(params, (&data, &found), interrupted, args.explain)?;
     write_json(&folder.join("metrics.json"), &scores)?;
     out.remember(files.iter().map(|f| f.0).chain(["metrics.json"]).map(Path::new))?;
     finish(scores, args, &folder, console, interrupted)
@@ -141,9 +142,9 @@ fn detect(
 /// detections: leaving it out would flatter the detector.
 fn score(
     params: Vec<Params>,
-    data: &EvalData,
-    found: &Detected,
+    (data, found): (&EvalData, &Detected),
     interrupted: bool,
+    explained: bool,
 ) -> Result<Scores, Failure> {
     let failed = found
         .failed
@@ -159,6 +160,9 @@ fn score(
         let mut metrics = care_map::evaluate(data.ground_truth(), records, &params)?;
         metrics.funnel = metrics.funnel.with_failed(found.failed.len());
         scores.metrics.push(metrics);
+        if explained {
+            scores.explanations.push(explain(data.ground_truth(), records, &params, &Options::default())?);
+        }
     }
     let (name, split) = (data.name().to_owned(), Some(data.split().to_owned()));
     scores.standing = Some(Standing::new(name, split, data.fingerprint(), &scores.metrics));

@@ -112,6 +112,20 @@ fn parameters_take_pycocotools_names() {
 }
 
 #[test]
+fn a_score_is_explained_when_asked_for() {
+    let room = room();
+    let ran = eval(&room, "--explain").exits(0);
+    for words in ["where F1 is best", "would rise by (TIDE)", "Miss", "pictures with most mistakes"] {
+        assert!(ran.stdout().contains(words), "{}", ran.stdout());
+    }
+    let json = eval(&room, "--explain --json").exits(0).json();
+    let explained = &json["explain"]["bbox"];
+    assert_eq!(explained["tide"]["errors"].as_array().map(Vec::len), Some(6), "{explained}");
+    assert!(explained["per_image"].as_array().is_some_and(|p| !p.is_empty()), "{explained}");
+    assert!(eval(&room, "--json").exits(0).json()["explain"].is_null());
+}
+
+#[test]
 fn a_gate_that_is_not_met_ends_with_four() {
     let ran = eval(&room(), "").exits(0);
     assert!(ran.stdout().contains("comparable with COCO's leaderboard: no"), "{}", ran.stdout());

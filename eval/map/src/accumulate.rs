@@ -2,6 +2,7 @@
 use crate::Params;
 use crate::cells::{Cells, cells_of_category};
 use crate::columns::{Found, Truth};
+use crate::curve::{Curve, Hit, Tally};
 use crate::funnel::Funnel;
 use crate::matching::{BLOCK, Flags, Matcher, Outcomes, Rules};
 use crate::metrics::Curves;
@@ -20,8 +21,7 @@ pub(crate) fn curves<S: Shape>(
     params: &Params,
     funnel: &mut Funnel,
 ) -> Curves {
-    let max_dets = params.sorted_max_dets();
-    let rules = Rules::new(&params.iou_thrs, &params.area_rng, max_dets.last().copied().unwrap_or(0));
+    let (max_dets, rules) = (params.sorted_max_dets(), Rules::new(params));
     let groups: Vec<Group> = (0..selection.groups() as u32)
         .into_par_iter()
         .with_max_len(1)
@@ -33,7 +33,23 @@ pub(crate) fn curves<S: Shape>(
     count_images(truths, found, selection, funnel);
     funnel.detections.beyond_max_dets = groups.iter().map(|g| g.dropped).sum();
     funnel.detections.used = found.keys.len() - funnel.detections.beyond_max_dets;
-    let counts = [rules.thresholds(), params.rec_thrs.len(), groups.len(), rules.ranges(), max_dets.len()];
+    join(&groups, &rules, params)
+}
+
+/// Precision, recall and scores from the outcomes of each category, whose pictures must be in the order of their ids.
+pub(crate) fn curves_of(outcomes: &[Outcomes], rules: &Rules, params: &Params) -> Curves {
+    let max_dets = params.sorted_max_dets();
+    let groups: Vec<Group> = outcomes
+        .par_iter()
+        .with_max_len(1)
+        .map(|outcomes| Group::new(outcomes, rules, &params.rec_thrs, &max_dets))
+        .collect();
+    join(&groups, rules, params)
+}
+
+fn join(groups: &[Group], rules: &Rules, params: &Params) -> Curves {
+    let (recalls, max_dets) = (params.rec_thrs.len(), params.max_dets.len());
+    let counts = [rules.thresholds(), recalls, groups.len(), rules.ranges(), max_dets];
     let mut curves = Curves::undefined(counts);
     for (k, group) in groups.iter().enumerate() {
         group.write(k, &mut curves);
@@ -57,7 +73,7 @@ fn outcomes<S: Shape>(
         })
         .collect();
     let mut all = Outcomes::new(rules);
-    parts.into_iter().for_each(|part| all.append(part));
+    parts.into_iter().for_each(|mut part| all.append(&mut part));
     all
 }
 
@@ -138,7 +154,7 @@ impl Group {
 }
 
 /// Indices by falling score, ties by index. Scores are finite and no -0.0.
-fn by_falling_score(scores: &[f64]) -> Vec<u32> {
+pub(crate) fn by_falling_score(scores: &[f64]) -> Vec<u32> {
     let key = |v: f64| {
         let bits = v.to_bits();
         // Ascending order of these keys is falling order of the numbers.
@@ -149,85 +165,11 @@ fn by_falling_score(scores: &[f64]) -> Vec<u32> {
     keyed.into_iter().map(|(_, i)| i).collect()
 }
 
-/// A detection that found an object.
-#[derive(Clone, Copy)]
-struct Hit {
-    /// Precision of all detections up to this one.
-    precision: f64,
-    score: f64,
-}
-
 /// The hits of each threshold of a block, by falling score.
 fn hits(flags: &[Flags], scores: &[f64], order: &[u32], thresholds: usize) -> Vec<Vec<Hit>> {
-    let all = u32::MAX >> (BLOCK - thresholds);
-    let mut hits = vec![Vec::new(); thresholds];
-    // False positives at every threshold, and those at single ones beside.
-    let (mut everywhere, mut single) = (0u64, vec![0u64; thresholds]);
+    let mut tally = Tally::new(thresholds);
     for &d in order {
-        let flag = flags[d as usize];
-        if flag.matched == 0 && flag.ignored == 0 {
-            everywhere += 1;
-            continue;
-        }
-        let mut counted = all & !flag.ignored;
-        while counted != 0 {
-            let t = counted.trailing_zeros() as usize;
-            counted &= counted - 1;
-            if flag.matched >> t & 1 == 0 {
-                single[t] += 1;
-                continue;
-            }
-            let (found, wrong) = ((hits[t].len() + 1) as f64, (everywhere + single[t]) as f64);
-            let precision = found / (wrong + found + f64::EPSILON);
-            hits[t].push(Hit { precision, score: scores[d as usize] });
-        }
+        tally.add(flags[d as usize], scores[d as usize]);
     }
-    hits
-}
-
-/// Precision over recall at one threshold: it changes at hits only, and falls from hit to hit.
-struct Curve {
-    hits: Vec<Hit>,
-    objects: f64,
-    /// Score of the first detection; none without detections.
-    first_score: Option<f64>,
-}
-
-impl Curve {
-    fn new(mut hits: Vec<Hit>, objects: f64, first_score: Option<f64>) -> Self {
-        for i in (1..hits.len()).rev() {
-            hits[i - 1].precision = hits[i - 1].precision.max(hits[i].precision);
-        }
-        Curve { hits, objects, first_score }
-    }
-
-    /// The largest recall.
-    fn recall(&self) -> f64 {
-        self.hits.len() as f64 / self.objects
-    }
-
-    /// Calls `write(index, precision, score)` for every recall; both are 0 beyond the last hit.
-    fn read(&self, rec_thrs: &[f64], mut write: impl FnMut(usize, f64, f64)) {
-        let (mut i, mut before, mut beyond) = (0, f64::NEG_INFINITY, self.first_score.is_none());
-        for (r, &recall) in rec_thrs.iter().enumerate() {
-            if recall < before {
-                i = 0;
-            }
-            before = recall;
-            while i < self.hits.len() && ((i + 1) as f64 / self.objects) < recall {
-                i += 1;
-            }
-            match (self.hits.get(i), self.first_score) {
-                // pycocotools stops at the first recall that is not reached, also when lower ones follow.
-                _ if beyond => write(r, 0.0, 0.0),
-                // Read at the first detection, whether it found something or not.
-                (hit, Some(score)) if recall <= 0.0 => write(r, hit.map_or(0.0, |h| h.precision), score),
-                (Some(hit), _) => write(r, hit.precision, hit.score),
-                (None, _) => {
-                    beyond = true;
-                    write(r, 0.0, 0.0);
-                }
-            }
-        }
-    }
+    tally.into_hits()
 }

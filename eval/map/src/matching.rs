@@ -1,4 +1,5 @@
 //! Which detections find which objects, per picture and category, for all thresholds and area ranges.
+use crate::Params;
 use crate::cells::Cell;
 use crate::columns::{Found, Truth};
 use crate::shape::Shape;
@@ -9,6 +10,7 @@ pub(crate) const BLOCK: usize = 32;
 const LARGEST_THRESHOLD: f64 = 1.0 - 1e-10;
 
 /// Thresholds and ranges of an evaluation.
+#[derive(Clone)]
 pub(crate) struct Rules {
     thresholds: Vec<f64>,
     lowest: f64,
@@ -17,10 +19,16 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn new(iou_thrs: &[f64], ranges: &[[f64; 2]], max_dets: usize) -> Self {
-        let thresholds: Vec<f64> = iou_thrs.iter().map(|t| t.min(LARGEST_THRESHOLD)).collect();
+    pub(crate) fn new(params: &Params) -> Self {
+        let thresholds: Vec<f64> = params.iou_thrs.iter().map(|t| t.min(LARGEST_THRESHOLD)).collect();
         let lowest = thresholds.iter().copied().fold(f64::INFINITY, f64::min);
-        Rules { thresholds, lowest, ranges: ranges.to_vec(), max_dets }
+        let max_dets = params.max_dets.iter().copied().max().unwrap_or(0);
+        Rules { thresholds, lowest, ranges: params.area_rng.clone(), max_dets }
+    }
+
+    /// Most detections of a cell that are kept.
+    pub(crate) fn max_dets(&self) -> usize {
+        self.max_dets
     }
 
     /// Number of thresholds.
@@ -74,13 +82,22 @@ impl Outcomes {
         Outcomes { flags, objects: vec![0; rules.ranges()], ..Default::default() }
     }
 
-    /// Adds those of later pictures.
-    pub(crate) fn append(&mut self, mut later: Outcomes) {
+    /// Moves those of later pictures behind these.
+    pub(crate) fn append(&mut self, later: &mut Outcomes) {
         self.scores.append(&mut later.scores);
         self.ranks.append(&mut later.ranks);
         self.flags.iter_mut().zip(&mut later.flags).for_each(|(a, b)| a.append(b));
-        self.objects.iter_mut().zip(&later.objects).for_each(|(a, b)| *a += b);
-        self.dropped += later.dropped;
+        self.objects.iter_mut().zip(&mut later.objects).for_each(|(a, b)| *a += std::mem::take(b));
+        self.dropped += std::mem::take(&mut later.dropped);
+    }
+
+    /// Empties it, and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.scores.clear();
+        self.ranks.clear();
+        self.flags.iter_mut().for_each(Vec::clear);
+        self.objects.fill(0);
+        self.dropped = 0;
     }
 }
 
@@ -119,6 +136,13 @@ impl<'a, S: Shape> Matcher<'a, S> {
 
     pub(crate) fn finish(self) -> Outcomes {
         self.out
+    }
+
+    /// Matches one cell and shows the outcome of this cell only; what was matched before is forgotten.
+    pub(crate) fn outcomes_of(&mut self, cell: &Cell) -> &Outcomes {
+        self.out.clear();
+        self.cell(cell);
+        &self.out
     }
 
     pub(crate) fn cell(&mut self, cell: &Cell) {

@@ -77,7 +77,7 @@ const ABSENT: u32 = u32::MAX;
 const LARGEST_TABLE: i64 = 1 << 22;
 
 impl Positions {
-    fn ascending(ids: impl Iterator<Item = i64>) -> Self {
+    pub(crate) fn ascending(ids: impl Iterator<Item = i64>) -> Self {
         let mut ids: Vec<i64> = ids.collect();
         ids.sort_unstable();
         ids.dedup();

@@ -2,6 +2,7 @@
 mod draws;
 mod figures;
 mod interval;
+mod lane;
 mod ranking;
 
 #[cfg(test)]

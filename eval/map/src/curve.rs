@@ -47,12 +47,6 @@ impl Tally {
         }
     }
 
-    /// The next `count` detections, which found nothing.
-    #[inline(always)]
-    pub(crate) fn add_wrong(&mut self, count: u64) {
-        self.everywhere += count;
-    }
-
     /// The hits of each threshold, by falling score.
     pub(crate) fn into_hits(self) -> Vec<Vec<Hit>> {
         self.hits

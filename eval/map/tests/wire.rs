@@ -74,7 +74,7 @@ fn files_that_are_no_state_are_named() {
     let n = STATE.len();
     refused(&STATE[..n - 1], &["cut off", &format!("{} of {n} bytes", n - 1)]);
     refused(&[&STATE[..], b"\n"].concat(), &["1 bytes too many"]);
-    refused(b"[{\"image_id\": 1}]", &["not the state", "[{\\\"image"]);
+    refused(b"[{\"image_id\": 1}]", &["not the state", "[{\\\"imag"]);
     refused(b"caremiou....", &["segmentation"]);
     refused(&with(8, 2), &["format 2", "reads 1", "newer"]);
     refused(&with(8, 0), &["format 0"]);

@@ -36,6 +36,19 @@ impl ConfusionMatrix {
         Ok(ConfusionMatrix { classes, counts: Counts { totals, scatter: None }, images: 0, pixels: 0 })
     }
 
+    /// A matrix of these counts, `[classes, classes]`.
+    ///
+    /// # Errors
+    /// `Input` for 2⁶⁴ pixels or more, `Config` as [`Self::new`].
+    pub(crate) fn from_counts(counts: &[u64], ignored: u64, images: u64) -> Result<Self> {
+        let mut matrix = Self::new(counts.len().isqrt())?;
+        matrix.counts.totals[..counts.len()].copy_from_slice(counts);
+        matrix.counts.totals[counts.len()] = ignored;
+        matrix.images = images;
+        matrix.pixels = counts.iter().try_fold(ignored, |sum, &n| add_pixels(sum, n))?;
+        Ok(matrix)
+    }
+
     /// Counts one picture. Pixels whose label is `ignore` are only counted as ignored, whatever is predicted there, also
     /// if `ignore` is the index of a class.
     ///

@@ -31,6 +31,9 @@
 //! # assert_eq!((matrix.count(3, 3), matrix.images()), (54, 9));
 //! # Ok::<(), care_types::Error>(())
 //! ```
+//! A [`SegEvaluator`] also knows which pictures it has counted: parts that were counted on several machines travel as bytes
+//! and are merged without counting a picture twice.
+//!
 //! The rules that published numbers depend on
 //! ([`IoUMetric`](https://github.com/open-mmlab/mmsegmentation/blob/v1.2.2/mmseg/evaluation/metrics/iou_metric.py)):
 //! - areas are summed over pictures first, and figures are made of the sums;
@@ -46,15 +49,18 @@
 
 mod bins;
 mod confusion;
+mod evaluator;
 mod isa;
 mod metrics;
 mod report;
 mod scatter;
 mod seg_map;
 mod tally;
+mod wire;
 
 pub use care_types::{Error, ErrorKind, Result, Size};
 pub use confusion::{ConfusionMatrix, MAX_CLASSES};
+pub use evaluator::{SegEvaluator, SegSource};
 pub use metrics::{ClassAreas, SegMetrics};
 pub use report::{ClassReport, SegReport};
 pub use seg_map::{PixelValue, SegMap};

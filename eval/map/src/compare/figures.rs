@@ -1,4 +1,5 @@
 //! The figures of a result when pictures count several times or not at all.
+use super::lane::Steps;
 use super::ranking::Ranking;
 use crate::evaluator::Evaluator;
 use crate::matching::Rules;
@@ -77,12 +78,12 @@ impl<'a> Figures<'a> {
             if objects == 0 {
                 continue;
             }
-            ranked.curves((range, self.rules), counts, objects, |t, curve| {
+            let steps = Steps::new(&self.params.rec_thrs, objects);
+            for (t, curve) in ranked.lanes[range].curves(&steps, counts).enumerate() {
                 let cell = t * groups + k;
                 plane.recall[cell] = curve.recall();
-                let row = &mut plane.precision[cell * recalls..][..recalls];
-                curve.read(&self.params.rec_thrs, |r, precision, _| row[r] = precision);
-            });
+                curve.read(&mut plane.precision[cell * recalls..][..recalls]);
+            }
         }
         plane
     }

@@ -1,9 +1,9 @@
 //! The detections of a result in the order in which they count, sorted once for all resamples.
+use super::lane::Lane;
 use crate::Result;
 use crate::accumulate::by_falling_score;
-use crate::curve::{Curve, Tally};
 use crate::evaluator::Evaluator;
-use crate::matching::{BLOCK, Flags, Outcomes, Rules};
+use crate::matching::{Flags, Outcomes, Rules};
 
 /// All detections of an evaluator.
 pub(super) struct Ranking {
@@ -14,14 +14,10 @@ pub(super) struct Ranking {
     pub(super) pictures: usize,
 }
 
-/// The detections of one category by falling score, ties by picture and then by rank.
+/// The detections of one category.
 pub(super) struct Ranked {
-    /// Position of each detection's picture.
-    pictures: Vec<u32>,
-    /// Where a run of detections with the same score in the same picture ends; read at its start.
-    ends: Vec<u32>,
-    /// `flags[block * ranges + range][detection]`.
-    flags: Vec<Vec<Flags>>,
+    /// Those of each area range.
+    pub(super) lanes: Vec<Lane>,
     /// Objects to find of each picture that has any, per area range.
     objects: Vec<(u32, Vec<u64>)>,
 }
@@ -45,10 +41,9 @@ impl Ranking {
             },
         )?;
         let evaluated = (0..summaries.len()).filter(|&at| summaries[at].evaluated).collect();
-        let groups = outcomes
-            .iter()
-            .zip(objects)
-            .map(|((outcomes, pictures), objects)| Ranked::new(outcomes, pictures, objects, max_dets));
+        let groups = outcomes.iter().zip(objects).map(|((outcomes, pictures), objects)| {
+            Ranked::new(outcomes, pictures, objects, (max_dets, rules))
+        });
         Ok(Ranking { groups: groups.collect(), evaluated, pictures: summaries.len() })
     }
 
@@ -68,63 +63,26 @@ impl Ranking {
 }
 
 impl Ranked {
-    fn new(outcomes: &Outcomes, pictures: &[u32], objects: Vec<(u32, Vec<u64>)>, max_dets: usize) -> Self {
+    fn new(
+        outcomes: &Outcomes,
+        pictures: &[u32],
+        objects: Vec<(u32, Vec<u64>)>,
+        (max_dets, rules): (usize, &Rules),
+    ) -> Self {
         let mut order = by_falling_score(&outcomes.scores);
         order.retain(|&d| (outcomes.ranks[d as usize] as usize) < max_dets);
-        let pictures: Vec<u32> = order.iter().map(|&d| pictures[d as usize]).collect();
-        let score = |at: usize| outcomes.scores[order[at] as usize];
-        let mut ends: Vec<u32> = (1..=order.len() as u32).collect();
-        for at in (1..order.len()).rev() {
-            if pictures[at] == pictures[at - 1] && score(at) == score(at - 1) {
-                ends[at - 1] = ends[at];
-            }
-        }
-        let by_rank = |flags: &Vec<Flags>| order.iter().map(|&d| flags[d as usize]).collect();
-        let flags = outcomes.flags.iter().map(by_rank).collect();
-        Ranked { pictures, ends, flags, objects }
+        let place = |d: u32| (pictures[d as usize], outcomes.scores[d as usize]);
+        let lanes = (0..rules.ranges()).map(|range| {
+            let flags: Vec<&[Flags]> = (0..rules.blocks())
+                .map(|block| &outcomes.flags[block * rules.ranges() + range][..])
+                .collect();
+            Lane::new(&order, place, &flags, rules)
+        });
+        Ranked { lanes: lanes.collect(), objects }
     }
 
     /// The objects to find in an area range when each picture counts as often as `counts` says.
     pub(super) fn objects(&self, range: usize, counts: &[u32]) -> u64 {
         self.objects.iter().map(|(picture, n)| n[range] * u64::from(counts[*picture as usize])).sum()
-    }
-
-    /// Shows the curve of each threshold in an area range when each picture counts as often as `counts` says: as if that
-    /// many copies of it, next to each other by id, were in the data.
-    pub(super) fn curves(
-        &self,
-        (range, rules): (usize, &Rules),
-        counts: &[u32],
-        objects: u64,
-        mut show: impl FnMut(usize, &Curve),
-    ) {
-        for block in 0..rules.blocks() {
-            let mut tally = Tally::new(rules.block(block).len());
-            let any = self.tally(&self.flags[block * rules.ranges() + range], counts, &mut tally);
-            // Where precision is read does not depend on what the score is.
-            let score = any.then_some(0.0);
-            for (t, hits) in (block * BLOCK..).zip(tally.into_hits()) {
-                show(t, &Curve::new(hits, objects as f64, score));
-            }
-        }
-    }
-
-    /// Returns whether there was any detection.
-    fn tally(&self, flags: &[Flags], counts: &[u32], tally: &mut Tally) -> bool {
-        let (mut at, mut any) = (0, false);
-        while at < flags.len() {
-            let (count, end) = (counts[self.pictures[at] as usize], self.ends[at] as usize);
-            any |= count > 0;
-            if end == at + 1 && flags[at] == Flags::default() {
-                tally.add_wrong(count.into());
-            } else {
-                // The detections of a copy come before those of the next one.
-                for _ in 0..count {
-                    flags[at..end].iter().for_each(|flag| tally.add(*flag, 0.0));
-                }
-            }
-            at = end;
-        }
-        any
     }
 }

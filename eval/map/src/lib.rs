@@ -13,6 +13,9 @@
 //! # Ok::<(), care_types::Error>(())
 //! ```
 //!
+//! [`Evaluator`] gives the same bits picture by picture or in parts that are merged, and travels as bytes; [`compare`] says
+//! which of two results is better, and whether that could be chance.
+//!
 //! The rules that published numbers depend on, all tested against pycocotools:
 //! - a match needs IoU ≥ min(threshold, 1 − 1e-10); of equal IoUs the object later in the file wins;
 //! - detections are taken by falling score, ties in file order inside a picture and by picture id between pictures;

@@ -10,9 +10,13 @@ const TIED: u32 = 1 << 31;
 
 /// The detections that count at any threshold, by falling score, ties by picture and then by rank.
 pub(super) struct Lane {
-    /// The position of each detection's picture, and [`TIED`].
+    /// Pictures of those that found nothing at any threshold and are not tied: most, and only their number matters.
+    plain: Vec<u32>,
+    /// The others: the position of the picture, and [`TIED`].
     places: Vec<u32>,
-    /// What became of each, per block of thresholds.
+    /// How many plain ones come before each of the others.
+    plain_before: Vec<u32>,
+    /// What became of the others, per block of thresholds.
     blocks: Vec<Vec<Flags>>,
     /// Thresholds of each block.
     widths: Vec<usize>,
@@ -31,9 +35,22 @@ impl Lane {
         let counts = |d: &u32| (0..flags.len()).any(|b| all(b) & !flags[b][*d as usize].ignored != 0);
         let order: Vec<u32> = order.iter().copied().filter(counts).collect();
         let tied = |at: usize| order.get(at + 1).is_some_and(|&next| place(next) == place(order[at]));
-        let places = (0..order.len()).map(|at| place(order[at]).0 | if tied(at) { TIED } else { 0 });
-        let blocks = flags.iter().map(|flags| order.iter().map(|&d| flags[d as usize]).collect());
-        Lane { places: places.collect(), blocks: blocks.collect(), widths }
+        let (mut plain, mut places, mut plain_before) = (Vec::new(), Vec::new(), Vec::new());
+        let mut blocks: Vec<Vec<Flags>> = vec![Vec::new(); flags.len()];
+        let mut was_tied = false;
+        for (at, &d) in order.iter().enumerate() {
+            let (picture, tied) = (place(d).0, tied(at));
+            let nothing = flags.iter().all(|flags| flags[d as usize] == Flags::default());
+            if nothing && !tied && !was_tied {
+                plain.push(picture);
+            } else {
+                places.push(picture | if tied { TIED } else { 0 });
+                plain_before.push(plain.len() as u32);
+                blocks.iter_mut().zip(flags).for_each(|(block, flags)| block.push(flags[d as usize]));
+            }
+            was_tied = tied;
+        }
+        Lane { plain, places, plain_before, blocks, widths }
     }
 
     /// The curve of each threshold, as if there were `counts[picture]` copies of each picture, next to each other by id.
@@ -50,11 +67,19 @@ impl Lane {
     }
 
     fn count(&self, flags: &[Flags], counts: &[u32], tally: &mut Tally<'_>) {
-        let mut at = 0;
+        let (mut at, mut plain) = (0, 0);
         while at < flags.len() {
+            let before = self.plain_before[at] as usize;
+            let skipped =
+                self.plain[plain..before].iter().map(|picture| u64::from(counts[*picture as usize]));
+            tally.detections += skipped.sum::<u64>();
+            plain = before;
             let count = counts[(self.places[at] & !TIED) as usize];
             if self.places[at] & TIED == 0 {
-                tally.add(flags[at], count);
+                // More than a third of the pictures are not drawn.
+                if count > 0 {
+                    tally.add(flags[at], count);
+                }
                 at += 1;
                 continue;
             }

@@ -248,6 +248,31 @@ mod tests {
         cell
     }
 
+    #[test]
+    fn records_that_no_matching_writes_are_refused() {
+        let params = Params { max_dets: vec![2], ..Params::default() };
+        let rules = Rules::new(&params);
+        let layout = Layout::new(&rules, 3);
+        let readable = |group: u32, scores: &[f64]| {
+            let mut written = cell(&rules, vec![0.0; scores.len()], [0; 4], 1);
+            written.scores = scores.to_vec();
+            let mut writer = RecordWriter::new(layout, &[5], true);
+            writer.cell(group, &written);
+            writer.finish().read(layout, &mut Outcomes::new(&rules), |_, _| ()).is_some()
+        };
+        assert!(readable(2, &[0.5, 0.5]) && readable(0, &[0.5, -0.5]) && readable(0, &[]));
+        let bad: [(u32, &[f64]); 6] = [
+            (3, &[0.5]),
+            (0, &[0.5, 0.6]),
+            (0, &[0.5, 0.4, 0.3]),
+            (0, &[f64::NAN]),
+            (0, &[f64::INFINITY]),
+            (0, &[-0.0]),
+        ];
+        let accepted: Vec<_> = bad.iter().filter(|(group, scores)| readable(*group, scores)).collect();
+        assert!(accepted.is_empty(), "{accepted:?}");
+    }
+
     proptest! {
         #[test]
         fn records_come_back(

@@ -13,7 +13,8 @@ impl Evaluator {
     /// The state, to be kept or sent: parameters, categories, source, counts, and the record of each picture, with a
     /// version and a checksum. Evaluators of the same pictures have the same bytes, however they came to them.
     ///
-    /// With COCO's parameters, about 13 bytes per detection on val2017-like data; a test holds it below 24.
+    /// With COCO's parameters, about 11 bytes per detection on data like val2017 with 100 detections per picture, and 2
+    /// KB for the rest; a test holds it below 24.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut body = Writer::default();
         write_params(&mut body, &self.params);

@@ -16,6 +16,7 @@ mod label;
 mod mask;
 mod seg_target;
 mod semantic;
+pub mod state;
 mod target;
 
 pub use detection::{Detection, MaskLogits, RawDetection};

@@ -49,7 +49,6 @@ mod params;
 mod selection;
 mod shape;
 mod summary;
-mod wire;
 
 pub use boundary::{BOUNDARY_RATIO, boundary};
 pub use care_types::{Error, ErrorKind, Result};

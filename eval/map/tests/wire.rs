@@ -75,7 +75,7 @@ fn files_that_are_no_state_are_named() {
     refused(&STATE[..n - 1], &["cut off", &format!("{} of {n} bytes", n - 1)]);
     refused(&[&STATE[..], b"\n"].concat(), &["1 bytes too many"]);
     refused(b"[{\"image_id\": 1}]", &["not the state", "[{\\\"imag"]);
-    refused(b"caremiou....", &["segmentation"]);
+    refused(b"caremiou....", &["of segmentations, expected one of detections"]);
     refused(&with(8, 2), &["format 2", "reads 1", "newer"]);
     refused(&with(8, 0), &["format 0"]);
     refused(&with(HEAD + 9, STATE[HEAD + 9] ^ 4), &["damaged", "checksum"]);
@@ -93,7 +93,7 @@ fn bodies_that_cannot_be_are_named() {
     // 2^62 thresholds.
     refused(&sealed(b"\x04bbox\x00\x80\x80\x80\x80\x80\x80\x80\x80\x40"), &["iouThrs", "items", "left"]);
     refused(&sealed(b"\x04bbox\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), &["iouThrs", "64 bits"]);
-    refused(&sealed(&[body, b"\x00"].concat()), &["left after the last picture"]);
+    refused(&sealed(&[body, b"\x00"].concat()), &["left after the end"]);
     refused(&sealed(&body[..body.len() - 1]), &["record"]);
     let mut cut = body.to_vec();
     let last = cut.len() - 2;

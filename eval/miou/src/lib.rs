@@ -55,8 +55,8 @@ mod metrics;
 mod report;
 mod scatter;
 mod seg_map;
+mod state;
 mod tally;
-mod wire;
 
 pub use care_types::{Error, ErrorKind, Result, Size};
 pub use confusion::{ConfusionMatrix, MAX_CLASSES};

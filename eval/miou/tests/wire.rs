@@ -117,17 +117,17 @@ fn files_that_are_no_state_are_named() {
     refused(&STATE[..n - 1], &["cut off", &format!("{} of {n} bytes", n - 1)]);
     refused(&[&STATE[..], b"\n"].concat(), &["1 bytes too many"]);
     refused(b"\x89PNG\r\n\x1a\n", &["not the state", "\\x89PNG"]);
-    refused(b"care-map....", &["detection"]);
+    refused(b"care-map....", &["of detections, expected one of segmentations"]);
     refused(&with(8, 2), &["format 2", "reads 1", "newer"]);
     refused(&with(HEAD + 9, STATE[HEAD + 9] ^ 4), &["damaged", "checksum"]);
-    refused(&with(19, 0xff), &["cut off"]);
+    refused(&with(19, 0xff), &["damaged"]);
     let body = &STATE[HEAD..n - 4];
     refused(&sealed(&[]), &["damaged", "classes"]);
     refused(&sealed(b"\x00\x00\x00\x00\x00\x00"), &["damaged", "0 classes"]);
     // 2^62 classes, and pixels of a pair that is not there.
     refused(&sealed(b"\x80\x80\x80\x80\x80\x80\x80\x80\x40"), &["classes", "items", "left"]);
     refused(&sealed(&[body, b"\x63\x01"].concat()), &["counts", "5 classes"]);
-    refused(&sealed(&[body, b"\x00"].concat()), &["counts", "end here"]);
+    refused(&sealed(&[body, b"\x00"].concat()), &["counts", "0 are left"]);
     let huge = [&b"\x01\x01a\x00\x00\x00\x00"[..], &[0xff; 9], b"\x01\x00\x01"].concat();
     refused(&sealed(&huge), &["2^64 pixels"]);
     let many = names(MAX_CLASSES + 1);

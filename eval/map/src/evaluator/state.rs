@@ -1,10 +1,10 @@
-//! An evaluator as bytes: see [`crate::wire`] for the file, and below for its body.
+//! An evaluator as bytes: see [`care_types::state`] for the file, and below for its body.
 use super::{Evaluator, Picture, Record, Source, count, finish};
 use crate::funnel::Funnel;
 use crate::matching::Outcomes;
-use crate::wire::{self, Reader, Writer};
 use crate::{Error, Params, Result};
 use care_types::coco_json::Category;
+use care_types::state::{StateKind, StateReader, StateWriter, read_state, write_state};
 use care_types::{CategoryId, ImageId};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,35 +16,32 @@ impl Evaluator {
     /// With COCO's parameters, about 11 bytes per detection on data like val2017 with 100 detections per picture, and 2
     /// KB for the rest; a test holds it below 24.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut body = Writer::default();
+        let mut body = StateWriter::new(StateKind::Detections);
         write_params(&mut body, &self.params);
-        body.list(&self.categories, |to, c| {
+        body.list(self.categories.iter(), |to, c| {
             to.signed(c.id.0);
-            to.bytes(c.name.as_bytes());
+            to.text(&c.name);
         });
-        body.bytes(self.source.ground_truth.as_bytes());
-        body.bytes(self.source.results.as_bytes());
+        body.text(&self.source.ground_truth);
+        body.text(&self.source.results);
         body.number(self.areas_of_boxes.map_or(0, |boxes| 1 + u64::from(boxes)));
         count::sums(&mut self.funnel.clone()).into_iter().for_each(|n| body.number(*n as u64));
-        body.number(self.pictures.len() as u64);
         let mut before = 0i64;
-        for (&id, picture) in &self.pictures {
-            body.signed(id.wrapping_sub(before));
+        body.list(self.pictures.iter(), |to, (&id, picture)| {
+            to.signed(id.wrapping_sub(before));
             before = id;
-            body.bytes(&picture.record.0);
-            body.bytes(picture.pycocotools.as_ref().map_or(&[], |record| &record.0));
-        }
-        wire::seal(&body.0)
+            to.bytes(&picture.record.0);
+            to.bytes(picture.pycocotools.as_ref().map_or(&[], |record| &record.0));
+        });
+        body.seal()
     }
 
     /// Writes [`Self::to_bytes`].
     ///
     /// # Errors
     /// `Internal` when writing fails.
-    pub fn write_to(&self, mut to: impl Write) -> Result<()> {
-        to.write_all(&self.to_bytes())
-            .and_then(|()| to.flush())
-            .map_err(|e| Error::internal(format!("cannot write: {e}")).with_source(e))
+    pub fn write_to(&self, to: impl Write) -> Result<()> {
+        write_state(&self.to_bytes(), to)
     }
 
     /// The evaluator with this state.
@@ -53,8 +50,8 @@ impl Evaluator {
     /// `Input` for anything else: a file of another kind or a newer version, a part of a file, a damaged file; the
     /// message says which, and where it can, what is wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let body = wire::open(bytes)?;
-        read_body(&mut Reader(body)).map_err(|e| Error::input(format!("damaged: {e}")))
+        let mut body = StateReader::open(StateKind::Detections, bytes)?;
+        read_body(&mut body).map_err(|e| Error::input(format!("damaged: {e}")))
     }
 
     /// Reads [`Self::from_bytes`] to the end.
@@ -62,11 +59,11 @@ impl Evaluator {
     /// # Errors
     /// `Input`, as there, and when reading fails.
     pub fn read_from(from: impl Read) -> Result<Self> {
-        Self::from_bytes(&wire::read(from)?)
+        Self::from_bytes(&read_state(StateKind::Detections, from)?)
     }
 }
 
-fn write_params(to: &mut Writer, params: &Params) {
+fn write_params(to: &mut StateWriter, params: &Params) {
     // Named one by one, so that a new parameter is not forgotten.
     let Params {
         iou_type,
@@ -80,47 +77,40 @@ fn write_params(to: &mut Writer, params: &Params) {
         img_ids,
         use_cats,
     } = params;
-    to.bytes(iou_type.as_str().as_bytes());
+    to.text(iou_type.as_str());
     to.number((*quirks).into());
-    to.list(iou_thrs, |to, v| to.float(*v));
-    to.list(rec_thrs, |to, v| to.float(*v));
-    to.list(max_dets, |to, n| to.number(*n as u64));
-    to.list(area_rng, |to, [low, high]| {
+    to.list(iou_thrs.iter(), |to, v| to.float(*v));
+    to.list(rec_thrs.iter(), |to, v| to.float(*v));
+    to.list(max_dets.iter(), |to, n| to.number(*n as u64));
+    to.list(area_rng.iter(), |to, [low, high]| {
         to.float(*low);
         to.float(*high);
     });
-    to.list(area_rng_lbl, |to, name| to.bytes(name.as_bytes()));
+    to.list(area_rng_lbl.iter(), |to, name| to.text(name));
     // An empty list means the same as none.
-    to.list(cat_ids.as_deref().unwrap_or_default(), |to, id| to.signed(id.0));
-    to.list(img_ids.as_deref().unwrap_or_default(), |to, id| to.signed(id.0));
+    to.list(cat_ids.as_deref().unwrap_or_default().iter(), |to, id| to.signed(id.0));
+    to.list(img_ids.as_deref().unwrap_or_default().iter(), |to, id| to.signed(id.0));
     to.number((*use_cats).into());
 }
 
-fn read_params(from: &mut Reader<'_>) -> Result<Params> {
+fn read_params(from: &mut StateReader<'_>) -> Result<Params> {
     Ok(Params {
         iou_type: from.text("iouType")?.parse()?,
-        quirks: flag(from, "pycocotools quirks")?,
-        iou_thrs: from.list("iouThrs", Reader::float)?,
-        rec_thrs: from.list("recThrs", Reader::float)?,
-        max_dets: from.list("maxDets", Reader::size)?,
+        quirks: from.flag("pycocotools quirks")?,
+        iou_thrs: from.list("iouThrs", StateReader::float)?,
+        rec_thrs: from.list("recThrs", StateReader::float)?,
+        max_dets: from.list("maxDets", StateReader::size)?,
         area_rng: from.list("areaRng", |from, name| Ok([from.float(name)?, from.float(name)?]))?,
-        area_rng_lbl: from.list("areaRngLbl", Reader::text)?,
+        area_rng_lbl: from.list("areaRngLbl", StateReader::text)?,
         cat_ids: Some(from.list("catIds", |from, name| from.signed(name).map(CategoryId))?)
             .filter(|ids| !ids.is_empty()),
         img_ids: Some(from.list("imgIds", |from, name| from.signed(name).map(ImageId))?)
             .filter(|ids| !ids.is_empty()),
-        use_cats: flag(from, "useCats")?,
+        use_cats: from.flag("useCats")?,
     })
 }
 
-fn flag(from: &mut Reader<'_>, name: &str) -> Result<bool> {
-    match from.number(name)? {
-        n @ 0..=1 => Ok(n == 1),
-        n => Err(Error::input(format!("{name}: {n}, not 0 or 1"))),
-    }
-}
-
-fn read_body(from: &mut Reader<'_>) -> Result<Evaluator> {
+fn read_body(from: &mut StateReader<'_>) -> Result<Evaluator> {
     let params = read_params(from)?;
     let categories = from.list("categories", |from, name| {
         Ok(Category { id: CategoryId(from.signed(name)?), name: from.text(name)?, supercategory: None })
@@ -149,7 +139,7 @@ fn read_body(from: &mut Reader<'_>) -> Result<Evaluator> {
 /// Sums of a million such files are still numbers of 64 bits (on machines of 32 bits, of one).
 const MOST_RECORDS: usize = if usize::BITS > 32 { 1 << 44 } else { 1 << 31 };
 
-fn read_pictures(from: &mut Reader<'_>, evaluator: &Evaluator) -> Result<BTreeMap<i64, Picture>> {
+fn read_pictures(from: &mut StateReader<'_>, evaluator: &Evaluator) -> Result<BTreeMap<i64, Picture>> {
     let (layout, mut cell) = (evaluator.layout(), Outcomes::new(&evaluator.rules));
     let mut check = |record: Record, id: i64| match record.read(layout, &mut cell, |_, _| ()) {
         Some(_) => Ok(record),

@@ -12,6 +12,8 @@ mod placement;
 mod tests;
 mod transpose;
 
+pub(crate) use transpose::pixels_transposed;
+
 pub use color::Jitter;
 pub use crop::Crop;
 pub use mosaic::Mosaic;
@@ -76,7 +78,8 @@ impl Augment {
     }
 }
 
-fn probability(key: &str, value: f64) -> Result<()> {
+/// Whether a number is one.
+pub(crate) fn probability(key: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }

@@ -3,9 +3,14 @@
 use care_types::{BoxXyxy, DetTarget, Rle, Segmentation};
 use image::RgbImage;
 
+/// The picture with x and y exchanged.
+pub(crate) fn pixels_transposed(picture: &RgbImage) -> RgbImage {
+    RgbImage::from_fn(picture.height(), picture.width(), |x, y| *picture.get_pixel(y, x))
+}
+
 /// The picture and its objects with x and y exchanged.
 pub(super) fn transpose(picture: &RgbImage, target: DetTarget) -> (RgbImage, DetTarget) {
-    let turned = RgbImage::from_fn(picture.height(), picture.width(), |x, y| *picture.get_pixel(y, x));
+    let turned = pixels_transposed(picture);
     let boxes = target.boxes.iter().map(|b| BoxXyxy { x0: b.y0, y0: b.x0, x1: b.y1, y1: b.x1 }).collect();
     let masks = target.masks.into_iter().map(|m| m.and_then(mask)).collect();
     (turned, DetTarget { boxes, masks, ..target })

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::crop::{RandomCrop, Window, rows};
 use super::dataset::SegDataset;
 use super::photometric::Photometric;
+use crate::augment::{pixels_transposed, probability};
 use crate::resize::nearest;
 use crate::rng::{Rng, rng};
 use crate::transforms::normalize;
@@ -42,6 +43,10 @@ pub struct SegAugment {
     pub crop: RandomCrop,
     /// Probability of being mirrored left to right.
     pub flip: f64,
+    /// Probability of being mirrored top to bottom: for pictures without an up, as from above or through a microscope.
+    pub flip_vertical: f64,
+    /// Probability of exchanging rows and columns; with the flips, every quarter turn.
+    pub transpose: f64,
     /// Colour changes.
     pub photometric: Option<Photometric>,
 }
@@ -49,7 +54,14 @@ pub struct SegAugment {
 impl Default for SegAugment {
     /// mmsegmentation's for ADE20K at 512×512, without the colour changes.
     fn default() -> Self {
-        Self { resize: RandomResize::default(), crop: RandomCrop::default(), flip: 0.5, photometric: None }
+        Self {
+            resize: RandomResize::default(),
+            crop: RandomCrop::default(),
+            flip: 0.5,
+            flip_vertical: 0.0,
+            transpose: 0.0,
+            photometric: None,
+        }
     }
 }
 
@@ -100,10 +112,9 @@ impl SegAugment {
         self.resize.check()?;
         self.crop.check()?;
         self.photometric.as_ref().map_or(Ok(()), Photometric::check)?;
-        if (0.0..=1.0).contains(&self.flip) {
-            return Ok(());
-        }
-        Err(Error::config(format!("augment.flip is {}, expected a probability from 0 to 1", self.flip)))
+        probability("augment.flip", self.flip)?;
+        probability("augment.flip_vertical", self.flip_vertical)?;
+        probability("augment.transpose", self.transpose)
     }
 
     /// Changes a picture and its label map; `draw` gives the stream of random numbers of a purpose.
@@ -121,22 +132,28 @@ impl SegAugment {
     ) -> SegSample {
         let size = target.size();
         assert_eq!(picture.dimensions(), (size.width, size.height), "picture and label map differ in size");
-        let resized = self.resize.draw(preprocess.scale, &mut draw("scale")).fit(size);
+        let turned =
+            draw("turn").chance(self.transpose).then(|| (pixels_transposed(picture), transposed(target)));
+        let (picture, target) = turned.as_ref().map_or((picture, target), |(p, t)| (p, t));
+        let resized = self.resize.draw(preprocess.scale, &mut draw("scale")).fit(target.size());
         let target = resize_target(target, resized);
         let window = self.crop.window(&target, &mut draw("crop"));
         let Window { x, y, size: part } = window;
         let picture = preprocess.interpolation.resize(picture, resized);
         let mut picture = image::imageops::crop_imm(&picture, x, y, part.width, part.height).to_image();
-        let flipped = draw("flip").chance(self.flip);
-        if flipped {
+        let flips = [draw("flip").chance(self.flip), draw("flip-y").chance(self.flip_vertical)];
+        if flips[0] {
             image::imageops::flip_horizontal_in_place(&mut picture);
+        }
+        if flips[1] {
+            image::imageops::flip_vertical_in_place(&mut picture);
         }
         if let Some(photometric) = &self.photometric {
             photometric.apply(&mut picture, &mut draw("photo"));
         }
         let size = self.crop.size();
         let pixels = normalize(&picture, size, preprocess.mean, preprocess.std);
-        SegSample { pixels, label: padded(&target, window, size, flipped), size, index: 0 }
+        SegSample { pixels, label: padded(&target, window, size, flips), size, index: 0 }
     }
 }
 
@@ -168,16 +185,25 @@ fn resize_target(target: &SegTarget, to: Size) -> SegTarget {
 }
 
 /// A window of a label map in the upper left of a field of ignored pixels.
-fn padded(target: &SegTarget, window: Window, size: Size, flipped: bool) -> Vec<u8> {
+fn padded(target: &SegTarget, window: Window, size: Size, [flip_x, flip_y]: [bool; 2]) -> Vec<u8> {
     let mut out = vec![SegTarget::IGNORE; size.area() as usize];
-    let width = window.size.width as usize;
-    for (to, from) in out.chunks_exact_mut(size.width as usize).zip(rows(target, window)) {
-        to[..width].copy_from_slice(from);
-        if flipped {
-            to[..width].reverse();
+    let [width, height, stride] = [window.size.width, window.size.height, size.width].map(|v| v as usize);
+    for (y, from) in rows(target, window).enumerate() {
+        let y = if flip_y { height - 1 - y } else { y };
+        let to = &mut out[y * stride..][..width];
+        to.copy_from_slice(from);
+        if flip_x {
+            to.reverse();
         }
     }
     out
+}
+
+/// The label map with x and y exchanged.
+fn transposed(target: &SegTarget) -> SegTarget {
+    let Size { width, height } = target.size();
+    let columns = (0..width as usize).flat_map(|x| target.classes().iter().skip(x).step_by(width as usize));
+    SegTarget::new(Size::new(height, width), columns.copied().collect()).expect("as many pixels as before")
 }
 
 #[cfg(test)]

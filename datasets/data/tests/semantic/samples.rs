@@ -30,7 +30,12 @@ fn preprocess() -> Preprocess {
 
 fn augment(size: [u32; 2], photometric: Option<Photometric>) -> SegAugment {
     let resize = RandomResize { scale: Some(Scale { long: 400, short: 100 }), ratio: [0.5, 2.0] };
-    SegAugment { resize, crop: RandomCrop { size, cat_max_ratio: 0.75 }, flip: 0.5, photometric }
+    SegAugment {
+        resize,
+        crop: RandomCrop { size, cat_max_ratio: 0.75 },
+        photometric,
+        ..SegAugment::default()
+    }
 }
 
 fn samples(augment: &SegAugment) -> Vec<SegSample> {
@@ -45,7 +50,9 @@ fn samples(augment: &SegAugment) -> Vec<SegSample> {
 #[test]
 fn labels_stay_on_their_pixels() {
     let (mut right, mut all, mut ignored, mut padding) = (0, 0, 0, 0);
-    for sample in samples(&augment([96, 80], None)) {
+    let still = augment([96, 80], None);
+    let turning = SegAugment { flip_vertical: 0.5, transpose: 0.5, ..still };
+    for sample in samples(&still).into_iter().chain(samples(&turning)) {
         assert_eq!(sample.size, Size::new(96, 80));
         assert_eq!((sample.label.len(), sample.pixels.len()), (96 * 80, 3 * 96 * 80));
         for (pixel, &label) in sample.pixels.chunks_exact(3).zip(&sample.label) {
@@ -66,19 +73,28 @@ fn labels_stay_on_their_pixels() {
 }
 
 #[test]
-fn small_pictures_are_padded_right_and_below_after_the_mirror() {
-    let augment = SegAugment { flip: 1.0, ..augment([300, 300], None) };
+fn small_pictures_are_padded_right_and_below_after_turns_and_mirrors() {
     let (picture, target) = scene(Size::new(40, 20));
     let scale = Scale { long: 40, short: 20 };
-    let augment = SegAugment { resize: RandomResize { scale: Some(scale), ratio: [1.0, 1.0] }, ..augment };
-    let sample = augment.apply(&picture, &target, &preprocess(), |purpose| rng(0, 0, 0, purpose));
-    for (i, (pixel, &label)) in sample.pixels.chunks_exact(3).zip(&sample.label).enumerate() {
-        let (x, y) = (i as u32 % 300, i as u32 / 300);
-        if x < 40 && y < 20 {
-            assert_eq!(pixel[0] + 5.0, f32::from(picture.get_pixel(39 - x, y).0[0]), "{x},{y}");
-            assert_eq!(label, target.at(39 - x, y).map_or(255, |c| c.0 as u8), "{x},{y}");
-        } else {
-            assert_eq!((pixel, label), (&[0.0; 3][..], 255), "{x},{y}");
+    for turn in 0..8 {
+        let [flip, flip_vertical, transpose] = [1, 2, 4].map(|bit| f64::from(u8::from(turn & bit != 0)));
+        let resize = RandomResize { scale: Some(scale), ratio: [1.0, 1.0] };
+        let augment = SegAugment { resize, flip, flip_vertical, transpose, ..augment([300, 300], None) };
+        let sample = augment.apply(&picture, &target, &preprocess(), |purpose| rng(0, 0, 0, purpose));
+        let (width, height) = if transpose > 0.0 { (20, 40) } else { (40, 20) };
+        for (i, (pixel, &label)) in sample.pixels.chunks_exact(3).zip(&sample.label).enumerate() {
+            let (x, y) = (i as u32 % 300, i as u32 / 300);
+            if x >= width || y >= height {
+                assert_eq!((pixel, label), (&[0.0; 3][..], 255), "turn {turn}: {x},{y}");
+                continue;
+            }
+            let (x0, y0) = (
+                if flip > 0.0 { width - 1 - x } else { x },
+                if flip_vertical > 0.0 { height - 1 - y } else { y },
+            );
+            let (x0, y0) = if transpose > 0.0 { (y0, x0) } else { (x0, y0) };
+            assert_eq!(pixel[0] + 5.0, f32::from(picture.get_pixel(x0, y0).0[0]), "turn {turn}: {x},{y}");
+            assert_eq!(label, target.at(x0, y0).map_or(255, |c| c.0 as u8), "turn {turn}: {x},{y}");
         }
     }
 }
@@ -129,6 +145,8 @@ fn settings_survive_their_json_and_mistakes_are_named() {
     let base = SegAugment::default();
     let table = [
         ("augment.flip", SegAugment { flip: 1.5, ..base }),
+        ("augment.flip_vertical", SegAugment { flip_vertical: -0.1, ..base }),
+        ("augment.transpose", SegAugment { transpose: f64::NAN, ..base }),
         ("cat_max_ratio", SegAugment { crop: RandomCrop { cat_max_ratio: 0.0, ..base.crop }, ..base }),
         ("crop.size", SegAugment { crop: RandomCrop { size: [512, 0], ..base.crop }, ..base }),
         ("ratio", SegAugment { resize: RandomResize { ratio: [2.0, 0.5], ..base.resize }, ..base }),

@@ -90,13 +90,27 @@ pub struct OutDir(PathBuf);
 impl OutDir {
     /// Checks that `path` is new or empty (or `overwrite`), and that nothing that is read lies in it or around it.
     pub fn check(path: &Path, overwrite: bool, read: &[PathBuf]) -> Result<Self, Failure> {
+        Self::check_unless(path, overwrite, read, false)
+    }
+
+    /// The same, but a folder with a file called `unfinished` may be gone on with.
+    pub fn check_or_go_on(
+        path: &Path,
+        overwrite: bool,
+        read: &[PathBuf],
+        unfinished: &str,
+    ) -> Result<Self, Failure> {
+        Self::check_unless(path, overwrite, read, path.join(unfinished).is_file())
+    }
+
+    fn check_unless(path: &Path, overwrite: bool, read: &[PathBuf], go_on: bool) -> Result<Self, Failure> {
         let shown = path.display();
         if path.exists() && !path.is_dir() {
             return Err(Failure::usage(format!("--out {shown}: is a file, expected a folder")));
         }
         require_outside(path, "--out", read)?;
         let filled = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if filled && !overwrite {
+        if filled && !overwrite && !go_on {
             return Err(Failure::usage(format!(
                 "--out {shown}: the folder is not empty; name another with --out, or add --overwrite"
             )));

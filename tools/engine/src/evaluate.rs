@@ -2,6 +2,7 @@
 
 use crate::classes;
 use crate::error::{Error, Result};
+use crate::journal::Journal;
 use crate::measure::Phases;
 use crate::predict::{Outcome, Predictor, RunOptions, Source};
 use crate::stop::Stop;
@@ -170,26 +171,44 @@ pub struct Detected {
     pub phases: Phases,
 }
 
-/// Runs the predictor over the pictures at `positions`; `tick` is called after each. When `stop` is requested, what is
-/// done so far is returned.
+/// How [`detect_all`] goes about it; none of it changes a detection.
+pub struct Run<'a> {
+    /// Of the predictor.
+    pub options: RunOptions,
+    /// When it is requested, what is done so far is returned.
+    pub stop: &'a Stop,
+    /// What is known before, and where what is found is kept.
+    pub journal: Option<&'a mut Journal>,
+    /// Called after each picture.
+    pub tick: &'a mut dyn FnMut(),
+}
+
+/// Runs the predictor over those pictures at `positions` that the journal does not know.
 ///
 /// # Errors
-/// `Weights` when the class names of the weights and of the data differ.
+/// `Weights` when the class names of the weights and of the data differ, `Internal` when the journal cannot be written.
 pub fn detect_all(
     predictor: &Predictor,
     data: &EvalData,
     positions: &[usize],
-    run: (RunOptions, &Stop),
-    tick: &mut dyn FnMut(),
+    mut run: Run<'_>,
 ) -> Result<Detected> {
     let labels = classes::in_network_order(predictor.labels(), data.labels())?;
-    let (pictures, chosen) = (Arc::clone(&data.pictures), positions.to_vec());
-    let source = Source::new(positions.len(), move |i| Ok(pictures.example(chosen[i])?.picture));
-    let mut found: Vec<Option<Result<Records>>> = positions.iter().map(|_| None).collect();
-    let phases = predictor.run(&source, run.0, run.1, &mut |Outcome { index, result }| {
-        let image = data.image(positions[index]).0;
-        found[index] = Some(result.map(|p| Records::of(image, &p.detections, &labels)));
-        tick();
+    let image = |at: usize| data.image(positions[at]).0;
+    let mut known = |at| run.journal.as_mut().and_then(|journal| journal.take(image(at)));
+    let mut found: Vec<Option<Result<Records>>> = (0..positions.len()).map(|at| known(at).map(Ok)).collect();
+    let left: Vec<usize> = (0..positions.len()).filter(|&at| found[at].is_none()).collect();
+    let (pictures, chosen) =
+        (Arc::clone(&data.pictures), left.iter().map(|&at| positions[at]).collect::<Vec<_>>());
+    let source = Source::new(left.len(), move |i| Ok(pictures.example(chosen[i])?.picture));
+    let phases = predictor.run(&source, run.options, run.stop, &mut |Outcome { index, result }| {
+        let at = left[index];
+        let records = result.map(|p| Records::of(image(at), &p.detections, &labels));
+        if let (Some(journal), Ok(records)) = (&mut run.journal, &records) {
+            journal.keep(image(at), records)?;
+        }
+        found[at] = Some(records);
+        (run.tick)();
         Ok(())
     })?;
     let mut detected =
@@ -209,7 +228,7 @@ pub fn detect_all(
 }
 
 /// Detections of one picture as COCO records.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     /// With boxes.
     pub boxes: Vec<ResultRecord>,

@@ -15,6 +15,7 @@ mod error;
 pub mod evaluate;
 pub mod grads;
 pub mod inspect;
+pub mod journal;
 pub mod machine;
 pub mod measure;
 pub mod memory;

@@ -11,10 +11,11 @@ use crate::interrupt;
 use crate::places::OutDir;
 use crate::progress::Progress;
 use crate::standing::Standing;
-use care_engine::evaluate::{Detected, EvalData, detect_all};
+use care_engine::evaluate::{Detected, EvalData, Run, detect_all};
+use care_engine::journal::{Journal, Subject};
 use care_engine::shipped::Wanted;
-use care_engine::weights::Weights;
-use care_engine::{RunOptions, Task, classes};
+use care_engine::weights::{Weights, sha256_of};
+use care_engine::{RunOptions, Task, classes, machine, shipped};
 use care_map::explain::{Options, explain};
 use care_map::{IouType, Params};
 use care_types::coco_json;
@@ -32,8 +33,10 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
         return Err(a_file(folder));
     }
     let params = read_params(args)?;
-    let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(folder))?;
+    let (read, overwrite) = (std::slice::from_ref(folder), args.out.overwrite);
+    let out = OutDir::check_or_go_on(&args.out.out, overwrite, read, Journal::NAME)?;
     let wanted = if args.iou_type.contains(&IouKind::Segm) { Wanted::Masks } else { Wanted::Boxes };
+    let file = shipped::named(weights, wanted);
     let weights = detector::open((weights, wanted), &args.detector.run, None, console)?;
     detector::require_task(&weights, Task::Detection, "care-seg eval ade20k")?;
     refuse_masks(args, &weights)?;
@@ -49,7 +52,8 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     detector::require_memory(&weights, &args.detector.run, positions.len())?;
     out.clear()?;
     let folder = out.make("")?; // before the work: a folder that cannot be made must not cost its results
-    let found = detect(args, weights, &data, &positions, console)?;
+    let mut journal = open_journal((&folder, overwrite), &file, &weights, &data, console)?;
+    let found = detect(args, weights, (&data, &positions), &mut journal, console)?;
     let mut files = vec![("results.bbox.json", &found.boxes)];
     if has_masks {
         files.push(("results.segm.json", &found.masks));
@@ -61,6 +65,9 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     let scores = score(params, (&data, &found), interrupted, args.explain)?;
     write_json(&folder.join("metrics.json"), &scores)?;
     out.remember(files.iter().map(|f| f.0).chain(["metrics.json"]).map(Path::new))?;
+    if !interrupted {
+        journal.finish()?;
+    }
     finish(scores, args, &folder, console, interrupted)
 }
 
@@ -118,22 +125,49 @@ fn introduce(data: &EvalData, selected: usize, console: Console) {
     }
 }
 
+/// What was found before, when the folder holds an evaluation of the same that was stopped or killed.
+fn open_journal(
+    (folder, overwrite): (&Path, bool),
+    file: &Path,
+    weights: &Weights,
+    data: &EvalData,
+    console: Console,
+) -> Result<Journal, Failure> {
+    if overwrite && folder.join(Journal::NAME).is_file() {
+        std::fs::remove_file(folder.join(Journal::NAME)).map_err(Failure::runtime)?;
+    }
+    let subject = Subject {
+        program: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        isa: machine::instruction_set()?,
+        weights: sha256_of(file)?,
+        settings: serde_json::to_string(&weights.spec).map_err(Failure::runtime)?,
+        data: data.fingerprint(),
+    };
+    let journal = Journal::open(folder, &subject)?;
+    if !journal.is_empty() {
+        console.say(&format!("{}: going on; {} pictures are done", folder.display(), journal.len()));
+    }
+    Ok(journal)
+}
+
 fn detect(
     args: &EvalCoco,
     weights: Weights,
-    data: &EvalData,
-    positions: &[usize],
+    (data, positions): (&EvalData, &[usize]),
+    journal: &mut Journal,
     console: Console,
 ) -> Result<Detected, Failure> {
     let predictor = detector::build(weights)?;
     let stop = interrupt::install();
     let options = RunOptions { batch: usize::from(args.detector.run.batch), keep_pictures: false };
-    let mut progress = Progress::start(console, "pictures", positions.len());
-    let found = detect_all(&predictor, data, positions, (options, &stop), &mut || progress.tick());
+    let left = positions.iter().filter(|&&p| !journal.contains(data.image(p).0)).count();
+    let mut progress = Progress::start(console, "pictures", left);
+    let run = Run { options, stop: &stop, journal: Some(journal), tick: &mut || progress.tick() };
+    let found = detect_all(&predictor, data, positions, run);
     progress.finish();
     let found = found?;
     for (phase, ms) in found.phases.milliseconds() {
-        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / found.done.len().max(1) as f64));
+        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / left.max(1) as f64));
     }
     Ok(found)
 }
@@ -182,7 +216,10 @@ fn finish(
     list_failures(console, of, scores.failed.iter().map(|f| f.error.as_str()));
     Ok(match (interrupted, scores.failed.is_empty()) {
         (true, _) => {
-            console.warn(&format!("interrupted: the figures are over the {of} pictures that were done"));
+            let again = if args.out.overwrite { " without --overwrite" } else { "" };
+            console.warn(&format!(
+                "interrupted: the figures are over the {of} pictures that were done; the same command{again} goes on"
+            ));
             Exit::Interrupted
         }
         (false, false) => Exit::Failed,

@@ -220,3 +220,32 @@ fn the_detector_that_ships_scores_without_any_file() {
     room.file("demo", "not weights");
     room.det("weights inspect demo").exits(5);
 }
+
+#[test]
+fn a_killed_evaluation_goes_on_and_ends_with_the_same_bytes() {
+    let room = room(9);
+    let eval = "eval coco --data d --weights w.safetensors --imgsz 320 --json";
+    room.det(&format!("{eval} --out whole")).exits(0);
+    let lines = |room: &Room| {
+        std::fs::read_to_string(room.path("parts/unfinished.tsv")).map_or(0, |t| t.lines().count())
+    };
+    let mut child = room.spawn(&format!("{eval} --out parts"));
+    while lines(&room) < 3 {
+        assert!(child.try_wait().expect("a process").is_none(), "it ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().expect("a process");
+    child.wait().expect("a process");
+    let done = lines(&room) - 1;
+    // another question does not take these answers
+    room.det(&format!("{eval} --out parts --max-det 5")).exits(2).says(&["other settings", "--overwrite"]);
+    let ran = room.det(&format!("{eval} --out parts")).exits(0);
+    let ran = ran.says(&[&format!("{done} pictures are done"), &format!("{0} of {0} pictures in", 9 - done)]);
+    for file in ["results.bbox.json", "metrics.json"] {
+        let bytes = |folder: &str| std::fs::read(room.path(&format!("{folder}/{file}"))).expect(file);
+        assert!(bytes("whole") == bytes("parts"), "{file} differs");
+    }
+    assert_eq!(lines(&room), 0, "nothing is unfinished");
+    drop(ran);
+    room.det(&format!("{eval} --out parts")).exits(2).says(&["not empty"]);
+}

@@ -4,7 +4,7 @@ use super::batch::{Batch, TaskSample};
 use super::data::ValData;
 use crate::ema::frozen_copy;
 use crate::error::{Error, Result};
-use crate::evaluate::{Detected, EvalData, detect_all};
+use crate::evaluate::{Detected, EvalData, Run, detect_all};
 use crate::predict::{Predictor, RunOptions};
 use crate::segment::{SegData, segment_all};
 use crate::stop::Stop;
@@ -155,7 +155,7 @@ fn objects(
     count: &mut dyn FnMut(),
 ) -> Result<Scored> {
     let Detected { boxes, masks, failed, done, .. } =
-        detect_all(predictor, data, positions, (ONE, stop), count)?;
+        detect_all(predictor, data, positions, Run { options: ONE, stop, journal: None, tick: count })?;
     if done.len() < positions.len() {
         return Ok(None);
     }

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod interrupt;
 pub mod places;
 pub mod progress;
+pub mod shard;
 pub mod standing;
 pub mod table;
 pub mod train_pictures;

@@ -137,13 +137,18 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
 /// `Weights` when it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String> {
     if let Some(bytes) = shipped::find(path) {
-        return Ok(hexadecimal(&Sha256::digest(bytes)));
+        return Ok(sha256_of_bytes(bytes));
     }
     let unreadable = |e| Error::weights(format!("{}: cannot be read: {e}", path.display()));
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(unreadable)?;
     Ok(hexadecimal(&hash.finalize()))
+}
+
+/// SHA-256 of anything, hexadecimal.
+pub fn sha256_of_bytes(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

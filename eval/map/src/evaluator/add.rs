@@ -4,6 +4,7 @@ use super::{Evaluator, Picture, count, matched, merge};
 use crate::funnel::Funnel;
 use crate::selection::{Positions, Selection};
 use crate::{Error, Result};
+use care_types::ImageId;
 use care_types::coco_json::{Annotation, Dataset, Image, ResultRecord};
 
 /// One of several equal parts of a data set: the pictures at positions `index`, `index + count`, … by ascending id.
@@ -13,6 +14,15 @@ pub struct Shard {
     pub index: usize,
     /// Of how many.
     pub count: usize,
+}
+
+impl Shard {
+    /// The pictures of the part, by ascending id; none for a part that cannot be.
+    pub fn images(self, gt: &Dataset) -> impl Iterator<Item = ImageId> {
+        let known = Positions::ascending(gt.images.iter().map(|i| i.id.0));
+        let ids = known.ids.into_iter().skip(self.index).step_by(self.count.max(1));
+        ids.map(ImageId)
+    }
 }
 
 impl Evaluator {
@@ -70,7 +80,7 @@ impl Evaluator {
         if known.len() == 0 {
             return Err(Error::input("the ground truth has no images"));
         }
-        let own = Positions::ascending(known.ids.iter().skip(index).step_by(count).copied());
+        let own = Positions::ascending(shard.images(gt).map(|id| id.0));
         self.take((gt, dt), own, known, index == 0)
     }
 

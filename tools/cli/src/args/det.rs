@@ -1,10 +1,12 @@
 //! The commands of `care-det`.
 
+use super::parse::share;
 use super::shared::{Global, Out, RunFlags};
 use super::tools::{Bench, Demo, Weights};
 use super::train::{Resume, Train};
-use super::words::{EVAL_EXAMPLES, INFER_EXAMPLES, ROOT_EXAMPLES};
+use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, MERGE_EXAMPLES, ROOT_EXAMPLES};
 use crate::gate::{self, Gate};
+use crate::shard::ShardArg;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -26,6 +28,10 @@ pub enum Command {
     /// Score detections: AP and AR exactly as pycocotools computes them
     #[command(subcommand)]
     Eval(Eval),
+    /// Put the parts of an evaluation together that `eval coco --shard` has made
+    Merge(Merge),
+    /// Say which of two results is better, and whether that could be chance
+    Compare(Compare),
     /// Detect objects in pictures and folders of pictures
     Infer(Infer),
     /// Train a detector on a data set
@@ -86,6 +92,9 @@ pub struct EvalCoco {
     /// What is compared, one or both
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm", hide_default_value = true, help_heading = "Scoring")]
     pub iou_type: Vec<IouKind>,
+    /// Only part I of N, into a folder of its own in --out, for `merge`; `auto` asks Slurm, Open MPI or Kubernetes (auto/N)
+    #[arg(long, allow_negative_numbers = true, value_name = "I/N|auto", conflicts_with_all = ["fail_under", "explain", "per_category"], help_heading = "Scoring")]
+    pub shard: Option<ShardArg>,
     /// Evaluation parameters as JSON with pycocotools' names: iouThrs, recThrs, maxDets, areaRng, areaRngLbl, catIds, imgIds, useCats
     #[arg(long, value_name = "FILE", help_heading = "Scoring")]
     pub params: Option<PathBuf>,
@@ -112,6 +121,60 @@ pub struct OptionalDetector {
     /// How it is run
     #[command(flatten)]
     pub run: RunFlags,
+}
+
+/// `merge`: parts in, the figures of the whole out.
+#[derive(Debug, Args)]
+#[command(after_help = MERGE_EXAMPLES)]
+pub struct Merge {
+    /// Folders of parts, or the folder in which they all lie
+    #[arg(required = true, value_name = "DIR")]
+    pub parts: Vec<PathBuf>,
+    /// Also write metrics, results and states to this folder, new or empty
+    #[arg(long, value_name = "DIR", help_heading = "Results")]
+    pub out: Option<PathBuf>,
+    /// Write into a folder that has something in it
+    #[arg(long, requires = "out", help_heading = "Results")]
+    pub overwrite: bool,
+    /// Also print AP, AP50 and AR per category
+    #[arg(long, help_heading = "Scoring")]
+    pub per_category: bool,
+    /// End with exit code 4 when AP (or the named figure: AP50=0.6) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_coco, help_heading = "Scoring")]
+    pub fail_under: Vec<Gate>,
+}
+
+/// `compare`: a paired bootstrap over pictures.
+#[derive(Debug, Args)]
+#[command(after_help = COMPARE_EXAMPLES)]
+pub struct Compare {
+    /// The folder of an evaluation (`eval coco --data … --out`, `merge --out`), or with --gt a COCO results file
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// What it is compared with
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Ground truth, a COCO instances file, to score A and B against
+    #[arg(long, value_name = "FILE")]
+    pub gt: Option<PathBuf>,
+    /// What is compared
+    #[arg(long, value_enum, default_value_t = IouKind::Bbox, value_name = "bbox|segm", hide_default_value = true, help_heading = "Scoring")]
+    pub iou_type: IouKind,
+    /// Evaluation parameters, as for `eval coco`
+    #[arg(long, value_name = "FILE", requires = "gt", help_heading = "Scoring")]
+    pub params: Option<PathBuf>,
+    /// Also compare each category
+    #[arg(long, help_heading = "Scoring")]
+    pub per_category: bool,
+    /// How often the pictures are drawn with replacement
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Intervals")]
+    pub resamples: u32,
+    /// Of the draws
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Intervals")]
+    pub seed: u64,
+    /// How sure the intervals are
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = share, help_heading = "Intervals")]
+    pub level: f64,
 }
 
 /// What `infer` leaves in its folder.

@@ -18,7 +18,22 @@ Examples:
   care-det eval coco --gt instances_val2017.json --dt results.bbox.json --iou-type bbox
   care-det eval coco --gt instances.json --dt results.segm.json --iou-type segm --json
   care-det eval coco --data coco/ --split val2017 --weights w.safetensors --out run1
-  care-det eval coco --data demo --weights w.safetensors --limit 10";
+  care-det eval coco --data demo --weights w.safetensors --limit 10
+  care-det eval coco --data coco/ --weights w.safetensors --shard auto --out parts && care-det merge parts
+
+An evaluation of a data set that was stopped or killed goes on when the same command is given again.";
+
+pub(super) const MERGE_EXAMPLES: &str = "\
+Examples:
+  care-det eval coco --data coco/ --weights w.safetensors --shard 1/2 --out parts
+  care-det eval coco --data coco/ --weights w.safetensors --shard 2/2 --out parts
+  care-det merge parts --out whole
+The figures, and metrics.json, are those of one run, to the bit.";
+
+pub(super) const COMPARE_EXAMPLES: &str = "\
+Examples:
+  care-det compare run1 run2
+  care-det compare a.json b.json --gt instances_val2017.json --per-category";
 
 pub(super) const INFER_EXAMPLES: &str = "\
 Examples:

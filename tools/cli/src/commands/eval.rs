@@ -1,14 +1,17 @@
 //! `eval coco`: score two JSON files, or hand over to `eval_data` to detect first.
 
 use crate::args::{EvalCoco, IouKind};
+use crate::commands::eval_part;
 use crate::commands::lined_up::{require_common_categories, require_objects};
+use crate::commands::parts::FailedLine;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::explain_text::explanation_text;
-use crate::gate;
+use crate::gate::{self, Gate};
 use crate::places::require_file;
 use crate::standing::Standing;
 use crate::table::metrics_text;
+use care_engine::weights::sha256_of;
 use care_map::explain::{Explanation, Options, explain};
 use care_map::{CocoMetrics, IouType, Params};
 use care_types::coco_json::{self, Dataset, ResultRecord};
@@ -35,18 +38,24 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     let truth = coco_json::read_dataset(gt)?;
     let found = coco_json::read_results(dt)?;
     let mut scores = Scores::default();
+    let explained = |e: Failure| match e.exit {
+        Exit::Usage => in_params(e, args),
+        _ => e.context(format!("{} against {}", dt.display(), gt.display())),
+    };
+    if let Some(shard) = eval_part::shard(args)? {
+        let hashes = [sha256_of(gt)?, sha256_of(dt)?];
+        return eval_part::of_files((&truth, &found), (&params, shard, hashes), args, console)
+            .map_err(explained);
+    }
     for params in params {
-        scores.metrics.push(score(&truth, &found, &params).map_err(|e| match e.exit {
-            Exit::Usage => in_params(e, args),
-            _ => e.context(format!("{} against {}", dt.display(), gt.display())),
-        })?);
+        scores.metrics.push(score(&truth, &found, &params).map_err(explained)?);
         if args.explain {
             scores.explanations.push(explain(&truth, &found, &params, &Options::default())?);
         }
     }
-    let hash = care_engine::weights::sha256_of(gt)?;
+    let hash = sha256_of(gt)?;
     scores.standing = Some(Standing::new(gt.display().to_string(), None, hash, &scores.metrics));
-    report(&scores, args, console)
+    report(&scores, (&args.fail_under, args.per_category), console)
 }
 
 /// Names the file where a mistake in the parameters came from it.
@@ -60,13 +69,22 @@ pub(super) fn in_params(e: Failure, args: &EvalCoco) -> Failure {
 fn score(truth: &Dataset, found: &[ResultRecord], params: &Params) -> Result<CocoMetrics, Failure> {
     let metrics = care_map::evaluate(truth, found, params)?;
     require_objects(&metrics, truth, params)?;
-    require_common_categories(&metrics, truth, found)?;
+    require_common_categories(truth, found)?;
     Ok(metrics)
 }
 
 /// One set of parameters per `--iou-type`, from `--params` or COCO's own.
 pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
-    let json = match &args.params {
+    params_of(&args.iou_type, args.params.as_deref(), args.pycocotools_quirks)
+}
+
+/// One set of parameters per kind, from a file or COCO's own.
+pub(super) fn params_of(
+    asked: &[IouKind],
+    file: Option<&Path>,
+    quirks: bool,
+) -> Result<Vec<Params>, Failure> {
+    let json = match file {
         None => None,
         Some(path) => {
             require_file(path, "--params")?;
@@ -75,7 +93,7 @@ pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
         }
     };
     let mut kinds: Vec<IouKind> = Vec::new();
-    for kind in &args.iou_type {
+    for kind in asked {
         if !kinds.contains(kind) {
             kinds.push(*kind);
         }
@@ -90,7 +108,7 @@ pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
             Some((path, bytes)) => Params::from_json(bytes, kind)
                 .map_err(|e| Failure::from(e).context(format!("--params {}", path.display())))?,
         };
-        params.quirks = args.pycocotools_quirks;
+        params.quirks = quirks;
         Ok(params)
     };
     kinds.into_iter().map(params).collect()
@@ -109,15 +127,6 @@ pub(super) struct Scores {
     pub(super) failed: Vec<FailedLine>,
     /// The metrics are over a part only.
     pub(super) interrupted: bool,
-}
-
-/// A picture that could not be looked at.
-#[derive(Serialize)]
-pub(super) struct FailedLine {
-    /// As the annotations call it.
-    pub(super) file: String,
-    /// Why.
-    pub(super) error: String,
 }
 
 /// `{"iou_type": {"bbox": {…}, "segm": {…}}, "standing": {…}}`, with `failed` and `interrupted` where there is something to say.
@@ -149,9 +158,13 @@ impl Serialize for Scores {
 }
 
 /// Prints metrics and judges `--fail-under`.
-pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
+pub(super) fn report(
+    scores: &Scores,
+    (gates, per_category): (&[Gate], bool),
+    console: Console,
+) -> Result<Exit, Failure> {
     for metrics in &scores.metrics {
-        console.text(&metrics_text(metrics, args.per_category))?;
+        console.text(&metrics_text(metrics, per_category))?;
         let kind = metrics.protocol.iou_type;
         for explanation in scores.explanations.iter().filter(|e| e.iou_type == kind) {
             console.text(&explanation_text(explanation))?;
@@ -164,7 +177,7 @@ pub(super) fn report(scores: &Scores, args: &EvalCoco, console: Console) -> Resu
     let mut exit = Exit::Ok;
     for metrics in &scores.metrics {
         let kind = format!("{} ", metrics.protocol.iou_type.as_str());
-        exit = exit.or(gate::judge(&args.fail_under, &kind, |name| metrics.stat(name), console));
+        exit = exit.or(gate::judge(gates, &kind, |name| metrics.stat(name), console));
     }
     Ok(exit)
 }

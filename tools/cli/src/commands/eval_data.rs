@@ -1,10 +1,11 @@
 //! `eval coco --data`: detect on a data set, write the results, then score them.
 
 use crate::args::{EvalCoco, IouKind};
-use crate::commands::detector;
-use crate::commands::eval::{FailedLine, Scores, read_params, report};
+use crate::commands::eval::{Scores, read_params, report};
 use crate::commands::infer::{list_failures, write_json};
 use crate::commands::lined_up::require_objects;
+use crate::commands::parts::{self, FailedLine, Note};
+use crate::commands::{detector, eval_part};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
@@ -14,12 +15,14 @@ use crate::standing::Standing;
 use care_engine::evaluate::{Detected, EvalData, Run, detect_all};
 use care_engine::journal::{Journal, Subject};
 use care_engine::shipped::Wanted;
-use care_engine::weights::{Weights, sha256_of};
+use care_engine::weights::{Weights, sha256_of, sha256_of_bytes};
 use care_engine::{RunOptions, Task, classes, machine, shipped};
 use care_map::explain::{Options, explain};
-use care_map::{IouType, Params};
-use care_types::coco_json;
-use std::path::Path;
+use care_map::{IouType, Params, Shard, Source};
+use care_types::ImageId;
+use care_types::coco_json::{self, ResultRecord};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Runs the command.
 ///
@@ -32,43 +35,191 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     if folder.is_file() {
         return Err(a_file(folder));
     }
-    let params = read_params(args)?;
-    let (read, overwrite) = (std::slice::from_ref(folder), args.out.overwrite);
-    let out = OutDir::check_or_go_on(&args.out.out, overwrite, read, Journal::NAME)?;
+    let (params, shard) = (read_params(args)?, eval_part::shard(args)?);
+    let out = eval_part::folder(&args.out.out, shard);
+    let out = OutDir::check_or_go_on(&out, args.out.overwrite, std::slice::from_ref(folder), Journal::NAME)?;
     let wanted = if args.iou_type.contains(&IouKind::Segm) { Wanted::Masks } else { Wanted::Boxes };
     let file = shipped::named(weights, wanted);
     let weights = detector::open((weights, wanted), &args.detector.run, None, console)?;
     detector::require_task(&weights, Task::Detection, "care-seg eval ade20k")?;
     refuse_masks(args, &weights)?;
-    let has_masks = weights.spec.network.predicts_masks();
     let data = EvalData::open(folder, args.split.as_deref())?;
     classes::in_network_order(&weights.spec.classes, data.labels())?;
     let of_params = |e: Failure| super::eval::in_params(e, args);
     let wanted = params.first().and_then(|p| p.img_ids.as_deref());
-    let positions = data.select(wanted, args.limit.map(|n| n as usize));
-    let positions = positions.map_err(|e| of_params(e.into()))?;
-    introduce(&data, positions.len(), console);
-    refuse_nothing(&params, &data, &positions).map_err(of_params)?;
+    let selected = data.select(wanted, args.limit.map(|n| n as usize));
+    let selected = selected.map_err(|e| of_params(e.into()))?;
+    introduce(&data, selected.len(), console);
+    let params: Vec<Params> = params.into_iter().map(|p| of_pictures(p, &data, &selected)).collect();
+    refuse_nothing(&params, &data).map_err(of_params)?;
+    let positions = in_part(selected, shard, &data);
     detector::require_memory(&weights, &args.detector.run, positions.len())?;
     out.clear()?;
-    let folder = out.make("")?; // before the work: a folder that cannot be made must not cost its results
-    let mut journal = open_journal((&folder, overwrite), &file, &weights, &data, console)?;
-    let found = detect(args, weights, (&data, &positions), &mut journal, console)?;
-    let mut files = vec![("results.bbox.json", &found.boxes)];
-    if has_masks {
-        files.push(("results.segm.json", &found.masks));
+    let masks = weights.spec.network.predicts_masks();
+    let subject = subject(&weights, &file, &data)?;
+    let mut journal = open_journal((&out.make("")?, args.out.overwrite), &subject, console)?;
+    let job = Job { args, console, out, data, params, shard, source: source(&subject) };
+    let found = job.detect(weights, &positions, &mut journal)?;
+    let written = job.write_results(&found, masks)?;
+    if found.done.len() < positions.len() {
+        return job.stopped(&found, written);
     }
-    for (name, records) in &files {
-        coco_json::write_results(&folder.join(name), records)?;
+    let exit = job.conclude(&found, written)?;
+    journal.finish()?; // last: until everything is written, the same command goes on
+    Ok(exit)
+}
+
+/// What is evaluated, and where to.
+struct Job<'a> {
+    args: &'a EvalCoco,
+    console: Console,
+    out: OutDir,
+    data: EvalData,
+    params: Vec<Params>,
+    shard: Option<Shard>,
+    source: Source,
+}
+
+impl Job<'_> {
+    fn detect(
+        &self,
+        weights: Weights,
+        positions: &[usize],
+        journal: &mut Journal,
+    ) -> Result<Detected, Failure> {
+        let predictor = detector::build(weights)?;
+        let stop = interrupt::install();
+        let options = RunOptions { batch: usize::from(self.args.detector.run.batch), keep_pictures: false };
+        let left = positions.iter().filter(|&&p| !journal.contains(self.data.image(p).0)).count();
+        let mut progress = Progress::start(self.console, "pictures", left);
+        let run = Run { options, stop: &stop, journal: Some(journal), tick: &mut || progress.tick() };
+        let found = detect_all(&predictor, &self.data, positions, run);
+        progress.finish();
+        let found = found?;
+        for (phase, ms) in found.phases.milliseconds() {
+            self.console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / left.max(1) as f64));
+        }
+        Ok(found)
     }
-    let interrupted = found.done.len() < positions.len();
-    let scores = score(params, (&data, &found), interrupted, args.explain)?;
-    write_json(&folder.join("metrics.json"), &scores)?;
-    out.remember(files.iter().map(|f| f.0).chain(["metrics.json"]).map(Path::new))?;
-    if !interrupted {
-        journal.finish()?;
+
+    /// The results files; returns their names.
+    fn write_results(&self, found: &Detected, masks: bool) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = vec![("results.bbox.json", &found.boxes)];
+        if masks {
+            files.push(("results.segm.json", &found.masks));
+        }
+        for (name, records) in &files {
+            coco_json::write_results(&self.out.path().join(name), records)?;
+        }
+        Ok(files.iter().map(|f| f.0.into()).collect())
     }
-    finish(scores, args, &folder, console, interrupted)
+
+    /// All pictures are done: what is left for `merge` and `compare`, and the figures where this is not a part.
+    fn conclude(&self, found: &Detected, mut written: Vec<PathBuf>) -> Result<Exit, Failure> {
+        let shard = self.shard.unwrap_or(parts::WHOLE);
+        let state = |params: &Params| {
+            let records = (self.data.ground_truth(), of_kind(found, params.iou_type));
+            parts::evaluator(records, params, shard, &self.source)
+        };
+        let states = self.params.iter().map(state).collect::<Result<Vec<_>, _>>()?;
+        let note = self.note(found, shard);
+        written.extend(parts::write(self.out.path(), &note, &states)?);
+        if self.shard.is_some() {
+            self.out.remember(written.iter())?;
+            eval_part::say(&self.out, (&note, &states), self.console)?;
+            return Ok(self.list_failures(found, found.done.len()));
+        }
+        let scores = self.score(found, &self.params)?;
+        self.write_metrics(&scores, written)?;
+        let gate = report(&scores, (&self.args.fail_under, self.args.per_category), self.console)?;
+        self.console.say(&format!("results are in {}", self.out.path().display()));
+        Ok(self.list_failures(found, found.done.len()).or(gate))
+    }
+
+    /// Ctrl-C: the figures of what is done, and how to go on.
+    fn stopped(&self, found: &Detected, written: Vec<PathBuf>) -> Result<Exit, Failure> {
+        let done = |p: &Params| of_pictures(p.clone(), &self.data, &found.done);
+        let of_done: Vec<Params> = self.params.iter().map(done).collect();
+        let whole = self.shard.is_none() && !found.done.is_empty();
+        let mut scores = self.score(found, if whole { &of_done } else { &[] })?;
+        scores.interrupted = true;
+        self.write_metrics(&scores, written)?;
+        report(&scores, (&self.args.fail_under, self.args.per_category), self.console)?;
+        self.console.say(&format!("results are in {}", self.out.path().display()));
+        self.list_failures(found, found.done.len());
+        let again = if self.args.out.overwrite { " without --overwrite" } else { "" };
+        let done = found.done.len();
+        self.console.warn(&match whole {
+            true => format!(
+                "interrupted: the figures are over the {done} pictures that were done; the same command{again} goes on"
+            ),
+            false => format!("interrupted: {done} pictures are done; the same command{again} goes on"),
+        });
+        Ok(Exit::Interrupted)
+    }
+
+    /// A picture that failed stays in, without detections: leaving it out would flatter the detector.
+    fn score(&self, found: &Detected, params: &[Params]) -> Result<Scores, Failure> {
+        let failed = self.failed(found).into_iter().map(|(_, line)| line).collect();
+        let mut scores = Scores { failed, ..Scores::default() };
+        let truth = self.data.ground_truth();
+        for params in params {
+            let records = of_kind(found, params.iou_type);
+            let mut metrics = care_map::evaluate(truth, records, params)?;
+            metrics.funnel = metrics.funnel.with_failed(found.failed.len());
+            scores.metrics.push(metrics);
+            if self.args.explain {
+                scores.explanations.push(explain(truth, records, params, &Options::default())?);
+            }
+        }
+        let (name, split) = (self.data.name().to_owned(), Some(self.data.split().to_owned()));
+        let standing = |s: &Scores| Standing::new(name, split, self.data.fingerprint(), &s.metrics);
+        scores.standing = (!scores.metrics.is_empty()).then(|| standing(&scores));
+        Ok(scores)
+    }
+
+    fn write_metrics(&self, scores: &Scores, mut written: Vec<PathBuf>) -> Result<(), Failure> {
+        written.push("metrics.json".into());
+        write_json(&self.out.path().join("metrics.json"), scores)?;
+        self.out.remember(written.iter())
+    }
+
+    fn note(&self, found: &Detected, shard: Shard) -> Note {
+        Note {
+            part: [shard.index, shard.count],
+            data: self.data.name().to_owned(),
+            split: Some(self.data.split().to_owned()),
+            sha256: self.data.fingerprint(),
+            iou_types: self.params.iter().map(|p| p.iou_type.as_str().to_owned()).collect(),
+            failed: self.failed(found),
+        }
+    }
+
+    fn failed(&self, found: &Detected) -> Vec<(usize, FailedLine)> {
+        let line = |position: usize, e: &care_engine::Error| FailedLine {
+            file: self.data.image(position).1.to_owned(),
+            error: e.to_string(),
+        };
+        found.failed.iter().map(|(position, e)| (*position, line(*position, e))).collect()
+    }
+
+    fn list_failures(&self, found: &Detected, of: usize) -> Exit {
+        let errors: Vec<String> = found.failed.iter().map(|f| f.1.to_string()).collect();
+        list_failures(self.console, of, errors.iter().map(String::as_str));
+        if errors.is_empty() { Exit::Ok } else { Exit::Failed }
+    }
+}
+
+/// The records that are compared.
+fn of_kind(found: &Detected, kind: IouType) -> &[ResultRecord] {
+    if kind == IouType::Segm { &found.masks } else { &found.boxes }
+}
+
+/// Those positions that are in the part.
+fn in_part(positions: Vec<usize>, shard: Option<Shard>, data: &EvalData) -> Vec<usize> {
+    let Some(shard) = shard else { return positions };
+    let own: BTreeSet<ImageId> = shard.images(data.ground_truth()).collect();
+    positions.into_iter().filter(|&p| own.contains(&data.image(p).0)).collect()
 }
 
 /// What somebody who names an annotation file probably wants.
@@ -94,11 +245,10 @@ fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
 }
 
 /// Ground truth that cannot be scored, or holds nothing to find, is refused before hours of detecting, not after.
-fn refuse_nothing(params: &[Params], data: &EvalData, positions: &[usize]) -> Result<(), Failure> {
+fn refuse_nothing(params: &[Params], data: &EvalData) -> Result<(), Failure> {
     for params in params {
-        let params = of_pictures(params.clone(), data, positions);
-        let metrics = care_map::evaluate(data.ground_truth(), &[], &params)?;
-        require_objects(&metrics, data.ground_truth(), &params).map_err(|e| e.context(data.name()))?;
+        let metrics = care_map::evaluate(data.ground_truth(), &[], params)?;
+        require_objects(&metrics, data.ground_truth(), params).map_err(|e| e.context(data.name()))?;
     }
     Ok(())
 }
@@ -125,104 +275,36 @@ fn introduce(data: &EvalData, selected: usize, console: Console) {
     }
 }
 
-/// What was found before, when the folder holds an evaluation of the same that was stopped or killed.
-fn open_journal(
-    (folder, overwrite): (&Path, bool),
-    file: &Path,
-    weights: &Weights,
-    data: &EvalData,
-    console: Console,
-) -> Result<Journal, Failure> {
-    if overwrite && folder.join(Journal::NAME).is_file() {
-        std::fs::remove_file(folder.join(Journal::NAME)).map_err(Failure::runtime)?;
-    }
-    let subject = Subject {
+/// What records of pictures follow from.
+fn subject(weights: &Weights, file: &Path, data: &EvalData) -> Result<Subject, Failure> {
+    Ok(Subject {
         program: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         isa: machine::instruction_set()?,
         weights: sha256_of(file)?,
         settings: serde_json::to_string(&weights.spec).map_err(Failure::runtime)?,
         data: data.fingerprint(),
-    };
-    let journal = Journal::open(folder, &subject)?;
+    })
+}
+
+/// The same in the words of an evaluation; parts may come from machines with different instruction sets.
+fn source(subject: &Subject) -> Source {
+    let settings = sha256_of_bytes(subject.settings.as_bytes());
+    let results = format!("weights {}, settings {settings}, {}", subject.weights, subject.program);
+    Source { ground_truth: subject.data.clone(), results }
+}
+
+/// What was found before, when the folder holds an evaluation of the same that was stopped or killed.
+fn open_journal(
+    (folder, overwrite): (&Path, bool),
+    subject: &Subject,
+    console: Console,
+) -> Result<Journal, Failure> {
+    if overwrite && folder.join(Journal::NAME).is_file() {
+        std::fs::remove_file(folder.join(Journal::NAME)).map_err(Failure::runtime)?;
+    }
+    let journal = Journal::open(folder, subject)?;
     if !journal.is_empty() {
         console.say(&format!("{}: going on; {} pictures are done", folder.display(), journal.len()));
     }
     Ok(journal)
-}
-
-fn detect(
-    args: &EvalCoco,
-    weights: Weights,
-    (data, positions): (&EvalData, &[usize]),
-    journal: &mut Journal,
-    console: Console,
-) -> Result<Detected, Failure> {
-    let predictor = detector::build(weights)?;
-    let stop = interrupt::install();
-    let options = RunOptions { batch: usize::from(args.detector.run.batch), keep_pictures: false };
-    let left = positions.iter().filter(|&&p| !journal.contains(data.image(p).0)).count();
-    let mut progress = Progress::start(console, "pictures", left);
-    let run = Run { options, stop: &stop, journal: Some(journal), tick: &mut || progress.tick() };
-    let found = detect_all(&predictor, data, positions, run);
-    progress.finish();
-    let found = found?;
-    for (phase, ms) in found.phases.milliseconds() {
-        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / left.max(1) as f64));
-    }
-    Ok(found)
-}
-
-/// Scores what is done: all pictures, or those that were selected or reached. A picture that failed stays in, without
-/// detections: leaving it out would flatter the detector.
-fn score(
-    params: Vec<Params>,
-    (data, found): (&EvalData, &Detected),
-    interrupted: bool,
-    explained: bool,
-) -> Result<Scores, Failure> {
-    let failed = found
-        .failed
-        .iter()
-        .map(|(position, e)| FailedLine { file: data.image(*position).1.to_owned(), error: e.to_string() });
-    let mut scores = Scores { failed: failed.collect(), interrupted, ..Scores::default() };
-    if found.done.is_empty() {
-        return Ok(scores);
-    }
-    for params in params {
-        let params = of_pictures(params, data, &found.done);
-        let records = if params.iou_type == IouType::Segm { &found.masks } else { &found.boxes };
-        let mut metrics = care_map::evaluate(data.ground_truth(), records, &params)?;
-        metrics.funnel = metrics.funnel.with_failed(found.failed.len());
-        scores.metrics.push(metrics);
-        if explained {
-            scores.explanations.push(explain(data.ground_truth(), records, &params, &Options::default())?);
-        }
-    }
-    let (name, split) = (data.name().to_owned(), Some(data.split().to_owned()));
-    scores.standing = Some(Standing::new(name, split, data.fingerprint(), &scores.metrics));
-    Ok(scores)
-}
-
-fn finish(
-    scores: Scores,
-    args: &EvalCoco,
-    folder: &Path,
-    console: Console,
-    interrupted: bool,
-) -> Result<Exit, Failure> {
-    let gate = report(&scores, args, console)?;
-    console.say(&format!("results are in {}", folder.display()));
-    let of = scores.metrics.first().map_or(scores.failed.len(), |m| m.funnel.images.evaluated);
-    list_failures(console, of, scores.failed.iter().map(|f| f.error.as_str()));
-    Ok(match (interrupted, scores.failed.is_empty()) {
-        (true, _) => {
-            let again = if args.out.overwrite { " without --overwrite" } else { "" };
-            console.warn(&format!(
-                "interrupted: the figures are over the {of} pictures that were done; the same command{again} goes on"
-            ));
-            Exit::Interrupted
-        }
-        (false, false) => Exit::Failed,
-        (false, true) => gate,
-    })
 }

@@ -57,13 +57,9 @@ fn fate(objects: &AnnotationFunnel) -> String {
 ///
 /// # Errors
 /// Exit 3 with both lists.
-pub(super) fn require_common_categories(
-    metrics: &CocoMetrics,
-    truth: &Dataset,
-    found: &[ResultRecord],
-) -> Result<(), Failure> {
-    let funnel = &metrics.funnel.detections;
-    if funnel.in_results == 0 || funnel.unknown_category < funnel.in_results {
+pub(super) fn require_common_categories(truth: &Dataset, found: &[ResultRecord]) -> Result<(), Failure> {
+    let known: BTreeSet<i64> = truth.categories.iter().map(|c| c.id.0).collect();
+    if found.is_empty() || found.iter().any(|r| known.contains(&r.category_id.0)) {
         return Ok(());
     }
     let ids: BTreeSet<i64> = found.iter().map(|r| r.category_id.0).collect();
@@ -71,7 +67,7 @@ pub(super) fn require_common_categories(
     Err(Failure::data(format!(
         "none of the {} detections is of a category of the ground truth\n  ground truth: {}\n  results: {}\n\
          category_id must be the ids of the ground truth's `categories`, not positions in a list of classes",
-        funnel.in_results,
+        found.len(),
         categories(&truth.categories),
         listed(&ids)
     )))

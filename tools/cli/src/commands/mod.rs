@@ -1,14 +1,18 @@
 //! One file per command; each takes its arguments and says how it ended.
 
 pub mod bench;
+pub mod compare;
 pub mod demo;
 mod detector;
 pub mod eval;
 mod eval_data;
+mod eval_part;
 pub mod eval_seg;
 pub mod infer;
 pub mod infer_seg;
 mod lined_up;
+pub mod merge;
+mod parts;
 mod seg_maps;
 pub mod train;
 pub mod weights;
@@ -25,6 +29,8 @@ use care_engine::Task;
 pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
     match command {
         Command::Eval(Eval::Coco(args)) => eval::run(args, console),
+        Command::Merge(args) => merge::run(args, console),
+        Command::Compare(args) => compare::run(args, console),
         Command::Infer(args) => infer::run(args, console),
         Command::Train(args) => train::run(*args, Task::Detection, console),
         Command::Resume(args) => train::resume(args, console),

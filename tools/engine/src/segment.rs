@@ -9,7 +9,7 @@ use crate::stop::Stop;
 use care_data::demo::{DemoSemantic, DemoSplit};
 use care_data::semantic::{Reordered, SegDataset, SegFormat, SemanticSet, open_semantic};
 use care_data::{DEFAULT_SPLITS, TRAIN_SPLITS};
-use care_miou::{ConfusionMatrix, SegMap, SegReport};
+use care_miou::{SegEvaluator, SegMap, SegReport};
 use care_types::{LabelMap, SegTarget};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,6 +85,20 @@ impl SegData {
         &self.notes
     }
 
+    /// Changes when pictures, classes or annotations do.
+    pub fn fingerprint(&self) -> String {
+        self.set.fingerprint()
+    }
+
+    /// Counts these classes, and nothing so far.
+    ///
+    /// # Errors
+    /// `Config` without classes.
+    pub fn evaluator(&self) -> Result<SegEvaluator> {
+        let names = self.labels().names().into_iter().map(str::to_owned).collect();
+        Ok(SegEvaluator::new(names, Some(u16::from(SegTarget::IGNORE)))?)
+    }
+
     /// The positions of the pictures to look at, at most `limit`.
     pub fn select(&self, limit: Option<usize>) -> Vec<usize> {
         (0..self.set.len().min(limit.unwrap_or(usize::MAX))).collect()
@@ -106,7 +120,7 @@ pub fn scene_labels_of(data: &Path) -> Result<LabelMap> {
 /// What a segmenter made of a data set.
 pub struct Segmented {
     /// Labels against predictions.
-    pub confusion: ConfusionMatrix,
+    pub evaluator: SegEvaluator,
     /// Positions of the pictures that are done, failed ones included.
     pub done: Vec<usize>,
     /// Positions of the pictures that failed, and why.
@@ -121,21 +135,31 @@ impl Segmented {
     /// # Errors
     /// `Internal` when there are not as many labels as classes were counted.
     pub fn report(&self, labels: &LabelMap) -> Result<SegReport> {
-        Ok(self.confusion.metrics().report(labels)?)
+        Ok(self.evaluator.matrix().metrics().report(labels)?)
     }
 }
 
-/// Runs the predictor over the pictures at `positions` and counts. `seen` is told the position and the predicted map of each
-/// picture, and may keep them. When `stop` is requested, what is done so far is returned.
+/// A picture that was just looked at.
+pub struct Seen<'a> {
+    /// Its position in the data set.
+    pub position: usize,
+    /// What was predicted; `None` when the picture failed.
+    pub map: Option<&'a SegTarget>,
+    /// All that was counted so far.
+    pub counted: &'a SegEvaluator,
+}
+
+/// Runs the predictor over those pictures at `positions` that `evaluator` has not counted, and counts them. When `stop` is
+/// requested, what is done so far is returned.
 ///
 /// # Errors
 /// `Weights` when the class names of the weights and of the data differ; the first error of `seen`.
 pub fn segment_all(
     predictor: &Predictor,
-    data: &SegData,
-    positions: &[usize],
+    (data, positions): (&SegData, &[usize]),
+    mut evaluator: SegEvaluator,
     run: (RunOptions, &Stop),
-    seen: &mut dyn FnMut(usize, Option<&SegTarget>) -> Result<()>,
+    seen: &mut dyn FnMut(Seen<'_>) -> Result<()>,
 ) -> Result<Segmented> {
     if predictor.labels().names() != data.labels().names() {
         classes::in_network_order(predictor.labels(), data.labels())?;
@@ -143,50 +167,39 @@ pub fn segment_all(
     }
     // the label map is read with the picture and waits here until the picture has been looked at
     let waiting: Arc<Mutex<BTreeMap<usize, SegTarget>>> = Arc::default();
-    let (pictures, chosen, parked) = (Arc::clone(&data.set), positions.to_vec(), Arc::clone(&waiting));
-    let source = Source::new(positions.len(), move |i| {
+    let (mut done, left): (Vec<usize>, Vec<usize>) =
+        positions.iter().partition(|&&p| evaluator.contains(&data.set.file_name(p)));
+    let (pictures, chosen, parked) = (Arc::clone(&data.set), left.clone(), Arc::clone(&waiting));
+    let source = Source::new(left.len(), move |i| {
         let example = pictures.example(chosen[i])?;
         lock(&parked).insert(i, example.target);
         Ok(example.picture)
     });
-    let files = Arc::clone(&data.set);
-    let mut confusion = ConfusionMatrix::new(data.labels().len())?;
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let mut failed = Vec::new();
     let phases = predictor.run(&source, run.0, run.1, &mut |Outcome { index, result }| {
-        let target = lock(&waiting).remove(&index);
+        let (target, position) = (lock(&waiting).remove(&index), left[index]);
+        let name = data.set.file_name(position);
         let counted = result.and_then(|prediction| {
             let (label, found) =
                 target.zip(prediction.labels).ok_or_else(|| Error::internal("no label map"))?;
             let map = |t| SegTarget::size(t);
-            let ignore = Some(u16::from(SegTarget::IGNORE));
             let (a, b) =
                 (SegMap::new(label.classes(), map(&label))?, SegMap::new(found.classes(), map(&found))?);
-            confusion.update(a, b, ignore)?;
+            evaluator.add(&name, a, b)?;
             Ok(found)
         });
-        done.push(positions[index]);
-        match counted {
-            Ok(found) => seen(positions[index], Some(&found)),
-            Err(e) => {
-                failed.push((positions[index], named(e, &files, positions[index])));
-                seen(positions[index], None)
-            }
-        }
+        done.push(position);
+        let map = counted.map_err(|e| failed.push((position, named(e, &name)))).ok();
+        seen(Seen { position, map: map.as_ref(), counted: &evaluator })
     })?;
     done.sort_unstable();
     failed.sort_by_key(|f| f.0);
-    Ok(Segmented { confusion, done, failed, phases })
+    Ok(Segmented { evaluator, done, failed, phases })
 }
 
-/// An error of the network or of counting with the picture's name; readers name it themselves.
-fn named(e: Error, set: &Arc<dyn SegDataset>, position: usize) -> Error {
-    match e.kind() {
-        ErrorKind::Internal => match set.example(position) {
-            Ok(example) => e.context(example.file_name),
-            Err(_) => e,
-        },
-        _ => e,
-    }
+/// An error of the network with the picture's name; readers and counting name it themselves.
+fn named(e: Error, name: &str) -> Error {
+    if e.kind() == ErrorKind::Internal { e.context(name) } else { e }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -50,7 +50,7 @@ impl SegDataset for DemoSemantic {
         let stem = format!("{:06}", i + 1);
         Ok(SegExample {
             id: ImageId(i as i64 + 1),
-            file_name: format!("{stem}.png"),
+            file_name: self.file_name(i),
             stem,
             target: SegTarget::new(Size { width, height }, classes)?,
             picture: scene.picture,
@@ -59,6 +59,14 @@ impl SegDataset for DemoSemantic {
 
     fn labels(&self) -> &LabelMap {
         &self.labels
+    }
+
+    fn file_name(&self, i: usize) -> String {
+        format!("{:06}.png", i + 1)
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("demo/{}", self.split.name())
     }
 }
 

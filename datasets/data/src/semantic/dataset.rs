@@ -27,6 +27,15 @@ pub trait SegDataset: Send + Sync {
 
     /// The classes.
     fn labels(&self) -> &LabelMap;
+
+    /// The name of picture `i`, which no other picture of the set has.
+    ///
+    /// # Panics
+    /// When `i` is not below [`SegDataset::len`].
+    fn file_name(&self, i: usize) -> String;
+
+    /// Changes when pictures, classes or annotations do.
+    fn fingerprint(&self) -> String;
 }
 
 impl SegDataset for SemanticSet {
@@ -40,6 +49,14 @@ impl SegDataset for SemanticSet {
 
     fn labels(&self) -> &LabelMap {
         SemanticSet::labels(self)
+    }
+
+    fn file_name(&self, i: usize) -> String {
+        self.records[i].1.file_name.clone()
+    }
+
+    fn fingerprint(&self) -> String {
+        SemanticSet::fingerprint(self)
     }
 }
 
@@ -95,5 +112,13 @@ impl SegDataset for Reordered {
 
     fn labels(&self) -> &LabelMap {
         &self.labels
+    }
+
+    fn file_name(&self, i: usize) -> String {
+        self.inner.file_name(i)
+    }
+
+    fn fingerprint(&self) -> String {
+        self.inner.fingerprint()
     }
 }

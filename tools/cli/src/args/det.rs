@@ -1,10 +1,10 @@
 //! The commands of `care-det`.
 
 use super::parse::share;
-use super::shared::{Global, Out, RunFlags};
+use super::shared::{Global, Merge, Out, RunFlags};
 use super::tools::{Bench, Demo, Weights};
 use super::train::{Resume, Train};
-use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, MERGE_EXAMPLES, ROOT_EXAMPLES};
+use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, ROOT_EXAMPLES};
 use crate::gate::{self, Gate};
 use crate::shard::ShardArg;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,7 +29,7 @@ pub enum Command {
     #[command(subcommand)]
     Eval(Eval),
     /// Put the parts of an evaluation together that `eval coco --shard` has made
-    Merge(Merge),
+    Merge(Merge<CocoFlags>),
     /// Say which of two results is better, and whether that could be chance
     Compare(Compare),
     /// Detect objects in pictures and folders of pictures
@@ -123,19 +123,9 @@ pub struct OptionalDetector {
     pub run: RunFlags,
 }
 
-/// `merge`: parts in, the figures of the whole out.
+/// What the merged figures are held against.
 #[derive(Debug, Args)]
-#[command(after_help = MERGE_EXAMPLES)]
-pub struct Merge {
-    /// Folders of parts, or the folder in which they all lie
-    #[arg(required = true, value_name = "DIR")]
-    pub parts: Vec<PathBuf>,
-    /// Also write metrics, results and states to this folder, new or empty
-    #[arg(long, value_name = "DIR", help_heading = "Results")]
-    pub out: Option<PathBuf>,
-    /// Write into a folder that has something in it
-    #[arg(long, requires = "out", help_heading = "Results")]
-    pub overwrite: bool,
+pub struct CocoFlags {
     /// Also print AP, AP50 and AR per category
     #[arg(long, help_heading = "Scoring")]
     pub per_category: bool,

@@ -1,11 +1,12 @@
 //! The commands of `care-seg`.
 
 use super::parse::{ignore_index, scale};
-use super::shared::{Global, Out, RunFlags};
+use super::shared::{Global, Merge, Out, RunFlags};
 use super::tools::{Bench, Demo, Weights};
 use super::train::{Resume, Train};
 use super::words::{EVAL_SEG_EXAMPLES, INFER_SEG_EXAMPLES, SEG_EXAMPLES};
 use crate::gate::{self, Gate};
+use crate::shard::ShardArg;
 use care_data::Scale;
 use care_engine::views::{Slide, Views};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +29,8 @@ pub struct SegCli {
 pub enum SegCommand {
     /// Score label maps: mIoU and its relatives exactly as mmsegmentation computes them
     Eval(EvalSeg),
+    /// Put the parts of an evaluation together that `eval ade20k --shard` has made
+    Merge(Merge<MiouFlags>),
     /// Segment pictures and folders of pictures
     Infer(InferSeg),
     /// Train a segmenter on a data set
@@ -80,6 +83,9 @@ pub struct EvalAde20k {
     /// Only the first N pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Only part I of N, into a folder of its own in --out, for `merge`; `auto` asks Slurm, Open MPI or Kubernetes (auto/N)
+    #[arg(long, allow_negative_numbers = true, value_name = "I/N|auto", conflicts_with = "fail_under")]
+    pub shard: Option<ShardArg>,
     /// Where results go
     #[command(flatten)]
     pub out: Out,
@@ -89,6 +95,14 @@ pub struct EvalAde20k {
     /// How often it looks
     #[command(flatten)]
     pub views: ViewFlags,
+    /// End with exit code 4 when mIoU (or the named figure) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_miou)]
+    pub fail_under: Vec<Gate>,
+}
+
+/// What the merged figures are held against.
+#[derive(Debug, Args)]
+pub struct MiouFlags {
     /// End with exit code 4 when mIoU (or the named figure) is below this; may be repeated
     #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_miou)]
     pub fail_under: Vec<Gate>,

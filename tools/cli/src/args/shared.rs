@@ -1,6 +1,7 @@
 //! Flags that several commands take.
 
 use super::parse::{fraction, scale};
+use super::words::MERGE_EXAMPLES;
 use care_data::Scale;
 use clap::Args;
 use std::path::PathBuf;
@@ -54,4 +55,22 @@ pub struct Out {
     /// Write into a folder that has something in it, or over a file that exists
     #[arg(long, help_heading = "Results")]
     pub overwrite: bool,
+}
+
+/// `merge`: parts in, the figures of the whole out.
+#[derive(Debug, Args)]
+#[command(after_help = MERGE_EXAMPLES)]
+pub struct Merge<F: Args> {
+    /// Folders of parts, or the folder in which they all lie
+    #[arg(required = true, value_name = "DIR")]
+    pub parts: Vec<PathBuf>,
+    /// Also write everything that one run writes to this folder, new or empty
+    #[arg(long, value_name = "DIR", help_heading = "Results")]
+    pub out: Option<PathBuf>,
+    /// Write into a folder that has something in it
+    #[arg(long, requires = "out", help_heading = "Results")]
+    pub overwrite: bool,
+    /// What is said of the figures
+    #[command(flatten)]
+    pub flags: F,
 }

@@ -28,6 +28,8 @@ Examples:
   care-det eval coco --data coco/ --weights w.safetensors --shard 1/2 --out parts
   care-det eval coco --data coco/ --weights w.safetensors --shard 2/2 --out parts
   care-det merge parts --out whole
+  care-seg eval ade20k --data ade/ --weights w.safetensors --shard auto --out parts
+  care-seg merge parts
 The figures, and metrics.json, are those of one run, to the bit.";
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
@@ -58,7 +60,10 @@ pub(super) const EVAL_SEG_EXAMPLES: &str = "\
 Examples:
   care-seg eval --gt annotations/validation --pred predictions --classes 150 --reduce-zero-label
   care-seg eval ade20k --data ADEChallengeData2016/ --weights w.safetensors
-  care-seg eval ade20k --data my-data/ --weights run/weights/best.safetensors --json";
+  care-seg eval ade20k --data my-data/ --weights run/weights/best.safetensors --json
+  care-seg eval ade20k --data my-data/ --weights w.safetensors --shard auto --out parts && care-seg merge parts
+
+An evaluation of a data set that was stopped or killed goes on when the same command is given again.";
 
 pub(super) const INFER_SEG_EXAMPLES: &str = "\
 Examples:

@@ -2,7 +2,7 @@
 
 use crate::args::Compare;
 use crate::commands::eval::params_of;
-use crate::commands::parts;
+use crate::commands::{eval_part, parts};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::places::{require_exists, require_file};
@@ -58,7 +58,8 @@ fn of_file((truth, hash): (&Dataset, &str), path: &Path, params: &Params) -> Res
     };
     let found = coco_json::read_results(&file)?;
     let source = Source { ground_truth: hash.to_owned(), results: sha256_of(&file)? };
-    parts::evaluator((truth, &found), params, parts::WHOLE, &source).map_err(|e| e.context(file.display()))
+    eval_part::evaluator((truth, &found), params, parts::WHOLE, &source)
+        .map_err(|e| e.context(file.display()))
 }
 
 /// What `eval coco` or `merge` left.

@@ -3,7 +3,7 @@
 use crate::args::{EvalCoco, IouKind};
 use crate::commands::eval_part;
 use crate::commands::lined_up::{require_common_categories, require_objects};
-use crate::commands::parts::FailedLine;
+use crate::commands::parts::{self, FailedLine};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::explain_text::explanation_text;
@@ -42,7 +42,7 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
         Exit::Usage => in_params(e, args),
         _ => e.context(format!("{} against {}", dt.display(), gt.display())),
     };
-    if let Some(shard) = eval_part::shard(args)? {
+    if let Some(shard) = parts::shard(args.shard)? {
         let hashes = [sha256_of(gt)?, sha256_of(dt)?];
         return eval_part::of_files((&truth, &found), (&params, shard, hashes), args, console)
             .map_err(explained);

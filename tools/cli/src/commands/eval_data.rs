@@ -35,8 +35,8 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     if folder.is_file() {
         return Err(a_file(folder));
     }
-    let (params, shard) = (read_params(args)?, eval_part::shard(args)?);
-    let out = eval_part::folder(&args.out.out, shard);
+    let (params, shard) = (read_params(args)?, parts::shard(args.shard)?);
+    let out = parts::folder(&args.out.out, shard);
     let out = OutDir::check_or_go_on(&out, args.out.overwrite, std::slice::from_ref(folder), Journal::NAME)?;
     let wanted = if args.iou_type.contains(&IouKind::Segm) { Wanted::Masks } else { Wanted::Boxes };
     let file = shipped::named(weights, wanted);
@@ -119,14 +119,14 @@ impl Job<'_> {
         let shard = self.shard.unwrap_or(parts::WHOLE);
         let state = |params: &Params| {
             let records = (self.data.ground_truth(), of_kind(found, params.iou_type));
-            parts::evaluator(records, params, shard, &self.source)
+            eval_part::evaluator(records, params, shard, &self.source)
         };
         let states = self.params.iter().map(state).collect::<Result<Vec<_>, _>>()?;
         let note = self.note(found, shard);
         written.extend(parts::write(self.out.path(), &note, &states)?);
         if self.shard.is_some() {
             self.out.remember(written.iter())?;
-            eval_part::say(&self.out, (&note, &states), self.console)?;
+            parts::say(&self.out, (&note, &states), "care-det", self.console)?;
             return Ok(self.list_failures(found, found.done.len()));
         }
         let scores = self.score(found, &self.params)?;
@@ -190,7 +190,7 @@ impl Job<'_> {
             data: self.data.name().to_owned(),
             split: Some(self.data.split().to_owned()),
             sha256: self.data.fingerprint(),
-            iou_types: self.params.iter().map(|p| p.iou_type.as_str().to_owned()).collect(),
+            scored: self.params.iter().map(|p| p.iou_type.as_str().to_owned()).collect(),
             failed: self.failed(found),
         }
     }

@@ -1,19 +1,14 @@
 //! `eval ade20k` and `eval --gt --pred`: label maps against label maps.
 
-use crate::args::{EvalAde20k, EvalMaps, EvalSeg, SegProtocol};
-use crate::commands::infer::{list_failures, write_json};
+use crate::args::{EvalMaps, EvalSeg, SegProtocol};
+use crate::commands::parts::{FailedLine, Note};
 use crate::commands::seg_maps::Raw;
-use crate::commands::{detector, seg_maps};
+use crate::commands::{eval_scenes, seg_maps};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::gate::{self, Gate};
-use crate::interrupt;
-use crate::places::OutDir;
 use crate::progress::Progress;
-use care_engine::RunOptions;
-use care_engine::segment::{SegData, Segmented, segment_all};
-use care_engine::shipped::Wanted;
-use care_miou::{ConfusionMatrix, SegReport};
+use care_miou::{ConfusionMatrix, SegEvaluator, SegReport};
 use care_types::LabelMap;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -27,85 +22,45 @@ use std::sync::Mutex;
 /// Exit 2 for what is not there, 3 for data that cannot be used, 5 for weights that do not fit it.
 pub fn run(args: EvalSeg, console: Console) -> Result<Exit, Failure> {
     match args.protocol {
-        Some(SegProtocol::Ade20k(args)) => of_data(&args, console),
+        Some(SegProtocol::Ade20k(args)) => eval_scenes::run(&args, console),
         None => of_maps(&args.maps, console),
     }
 }
 
-/// What the command has to say.
+/// What the command has to say of a data set.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct SegLine {
     #[serde(flatten)]
-    report: &'a SegReport,
+    report: SegReport,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<FailedLine>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
 }
 
-/// A picture that could not be looked at.
-#[derive(Serialize)]
-struct FailedLine {
-    error: String,
-}
-
-fn of_data(args: &EvalAde20k, console: Console) -> Result<Exit, Failure> {
-    let format = args.format.as_deref().map(str::parse).transpose()?;
-    let out = OutDir::check(&args.out.out, args.out.overwrite, std::slice::from_ref(&args.data))?;
-    let weights = detector::open((&args.weights, Wanted::Scenes), &args.run.common(), None, console)?;
-    args.views.check(args.run.batch)?;
-    detector::require_task(&weights, care_engine::Task::Segmentation, "care-det eval coco")?;
-    let data =
-        SegData::open(&args.data, args.split.as_deref(), format)?.in_order_of(&weights.spec.classes)?;
-    let positions = data.select(args.limit.map(|n| n as usize));
-    let total = data.pictures().len();
-    console.say(&format!("{}: split {}, {} of {total} pictures", data.name(), data.split(), positions.len()));
-    data.notes().iter().for_each(|note| console.say(&format!("  {note}")));
-    let (views, flags) = (args.views.views(), args.run.common());
-    detector::require_memory_of_views(&weights, &views, &flags, positions.len())?;
-    out.clear()?;
-    let folder = out.make("")?;
-    let predictor = detector::build(weights)?.with_views(views)?;
-    let stop = interrupt::install();
-    let options = RunOptions { batch: usize::from(args.run.batch), keep_pictures: false };
-    let mut progress = Progress::start(console, "pictures", positions.len());
-    let found = segment_all(&predictor, &data, &positions, (options, &stop), &mut |_, _| {
-        progress.tick();
-        Ok(())
-    });
-    progress.finish();
-    let found = found?;
-    for (phase, ms) in found.phases.milliseconds() {
-        console.detail(&format!("  {phase:<12} {:9.1} ms per picture", ms / found.done.len().max(1) as f64));
+impl SegLine {
+    /// The figures of what was counted.
+    ///
+    /// # Errors
+    /// Exit 3 when no pixel counts though everything was done.
+    pub(super) fn new(counted: &SegEvaluator, note: &Note, interrupted: bool) -> Result<Self, Failure> {
+        let report = counted.matrix().metrics().report(&LabelMap::from_names(counted.classes(), 0))?;
+        if report.labelled == 0 && note.failed.is_empty() && !interrupted {
+            return Err(nothing_counts());
+        }
+        Ok(Self { report, failed: note.failed_lines(), interrupted })
     }
-    let interrupted = found.done.len() < positions.len();
-    finish(&found, data.labels(), (&out, &folder), (&args.fail_under, interrupted), console)
-}
 
-fn finish(
-    found: &Segmented,
-    labels: &LabelMap,
-    (out, folder): (&OutDir, &Path),
-    (gates, interrupted): (&[Gate], bool),
-    console: Console,
-) -> Result<Exit, Failure> {
-    let report = found.report(labels)?;
-    if report.labelled == 0 && found.failed.is_empty() && !interrupted {
-        return Err(nothing_counts());
+    /// Prints the figures.
+    pub(super) fn print(&self, console: Console) -> Result<(), Failure> {
+        console.text(&text(&self.report))?;
+        console.json(self)
     }
-    let failed = found.failed.iter().map(|(_, e)| FailedLine { error: e.to_string() }).collect();
-    let line = Line { report: &report, failed, interrupted };
-    write_json(&folder.join("metrics.json"), &line)?;
-    out.remember(["metrics.json"].iter().map(Path::new))?;
-    console.text(&text(&report))?;
-    console.json(&line)?;
-    console.say(&format!("results are in {}", folder.display()));
-    list_failures(console, found.done.len(), line.failed.iter().map(|f| f.error.as_str()));
-    Ok(match (interrupted, line.failed.is_empty()) {
-        (true, _) => Exit::Interrupted,
-        (false, false) => Exit::Failed,
-        (false, true) => gated(&report, gates, console),
-    })
+
+    /// Judges `--fail-under`.
+    pub(super) fn judge(&self, gates: &[Gate], console: Console) -> Exit {
+        gated(&self.report, gates, console)
+    }
 }
 
 fn nothing_counts() -> Failure {

@@ -1,14 +1,17 @@
-//! `merge`: parts of an evaluation, made by `eval coco --shard`, become one, with the figures of one run.
+//! `merge`: parts of an evaluation, made by `eval … --shard`, become one, with the figures of one run.
 
-use crate::args::Merge;
+use crate::args::{CocoFlags, Merge, MiouFlags};
 use crate::commands::eval::{Scores, report};
+use crate::commands::eval_part;
+use crate::commands::eval_seg::SegLine;
 use crate::commands::infer::{list_failures, write_json};
-use crate::commands::parts::{self, NOTE, Note};
+use crate::commands::parts::{self, NOTE, Note, State};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::places::{OutDir, require_exists};
 use crate::standing::Standing;
 use care_map::Evaluator;
+use care_miou::SegEvaluator;
 use care_types::coco_json::{self, ResultRecord};
 use std::path::{Path, PathBuf};
 
@@ -18,50 +21,93 @@ struct Part {
     note: Note,
 }
 
-/// Runs the command.
+/// `care-det merge`.
 ///
 /// # Errors
 /// Exit 2 for folders that are not there or hold no part, 3 for parts that do not belong together or are not all there.
-pub fn run(args: Merge, console: Console) -> Result<Exit, Failure> {
+pub fn run(args: Merge<CocoFlags>, console: Console) -> Result<Exit, Failure> {
+    let parts = parts_in(&args.parts, "care-det eval coco")?;
+    let note = whole(&parts);
+    let states: Vec<Evaluator> = merged(&parts)?;
+    let mut scores = Scores { failed: note.failed_lines(), ..Scores::default() };
+    for state in &states {
+        scores.metrics.push(eval_part::metrics(state, note.failed.len())?);
+    }
+    let (data, split, sha256) = (note.data.clone(), note.split.clone(), note.sha256.clone());
+    scores.standing = Some(Standing::new(data, split, sha256, &scores.metrics));
+    let out = write(&args, (&note, &states), &scores, |folder| write_results(folder, &parts))?;
+    let gate = report(&scores, (&args.flags.fail_under, args.flags.per_category), console)?;
+    let of = scores.metrics.first().map_or(0, |m| m.funnel.images.evaluated);
+    Ok(ended((&note, of), out, gate, console))
+}
+
+/// `care-seg merge`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_seg(args: Merge<MiouFlags>, console: Console) -> Result<Exit, Failure> {
+    let parts = parts_in(&args.parts, "care-seg eval ade20k")?;
+    let note = whole(&parts);
+    let states: Vec<SegEvaluator> = merged(&parts)?;
+    let state = states.first().ok_or_else(|| Failure::data("the parts were scored by nothing"))?;
+    let line = SegLine::new(state, &note, false)?;
+    let out = write(&args, (&note, &states), &line, |_| Ok(Vec::new()))?;
+    line.print(console)?;
+    let gate = line.judge(&args.flags.fail_under, console);
+    let of = state.pictures().count() + note.failed.len();
+    Ok(ended((&note, of), out, gate, console))
+}
+
+/// The note of all parts together.
+fn whole(parts: &[Part]) -> Note {
+    let mut failed: Vec<_> = parts.iter().flat_map(|p| p.note.failed.clone()).collect();
+    failed.sort_by_key(|f| f.0);
+    Note { part: [0, 1], failed, ..parts[0].note.clone() }
+}
+
+/// Everything that one run would have written, if a folder was named.
+fn write<F: clap::Args, S: State>(
+    args: &Merge<F>,
+    (note, states): (&Note, &[S]),
+    metrics: &impl serde::Serialize,
+    results: impl FnOnce(&Path) -> Result<Vec<PathBuf>, Failure>,
+) -> Result<Option<PathBuf>, Failure> {
+    let Some(out) = &args.out else { return Ok(None) };
+    let out = OutDir::check(out, args.overwrite, &args.parts)?;
+    out.clear()?;
+    let folder = out.make("")?;
+    let mut files = parts::write(&folder, note, states)?;
+    files.extend(results(&folder)?);
+    write_json(&folder.join("metrics.json"), metrics)?;
+    files.push("metrics.json".into());
+    out.remember(files.iter())?;
+    Ok(Some(folder))
+}
+
+fn ended((note, of): (&Note, usize), out: Option<PathBuf>, gate: Exit, console: Console) -> Exit {
+    if let Some(out) = out {
+        console.say(&format!("results are in {}", out.display()));
+    }
+    list_failures(console, of, note.failed.iter().map(|(_, f)| f.error.as_str()));
+    if note.failed.is_empty() { gate } else { Exit::Failed }
+}
+
+/// All parts in the folders, in order.
+fn parts_in(paths: &[PathBuf], made_by: &str) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
-    for path in &args.parts {
+    for path in paths {
         require_exists(path, "merge")?;
-        for folder in folders(path)? {
+        for folder in folders(path, made_by)? {
             parts.push(Part { note: parts::read_note(&folder)?, folder });
         }
     }
     parts.sort_by_key(|p| p.note.part);
     belong_together(&parts)?;
-    let out = args.out.as_ref().map(|out| OutDir::check(out, args.overwrite, &args.parts)).transpose()?;
-    let mut note = Note { part: [0, 1], ..parts[0].note.clone() };
-    note.failed = parts.iter().flat_map(|p| p.note.failed.clone()).collect();
-    note.failed.sort_by_key(|f| f.0);
-    let states = merged(&parts)?;
-    let mut scores = Scores { failed: note.failed_lines(), ..Scores::default() };
-    for state in &states {
-        scores.metrics.push(parts::metrics(state, note.failed.len())?);
-    }
-    let (data, split, sha256) = (note.data.clone(), note.split.clone(), note.sha256.clone());
-    scores.standing = Some(Standing::new(data, split, sha256, &scores.metrics));
-    if let Some(out) = &out {
-        out.clear()?;
-        let folder = out.make("")?;
-        let mut files = parts::write(&folder, &note, &states)?;
-        files.extend(write_results(&folder, &parts)?);
-        write_json(&folder.join("metrics.json"), &scores)?;
-        out.remember(files.iter().map(PathBuf::as_path).chain([Path::new("metrics.json")]))?;
-    }
-    let gate = report(&scores, (&args.fail_under, args.per_category), console)?;
-    if let Some(out) = &out {
-        console.say(&format!("results are in {}", out.path().display()));
-    }
-    let of = scores.metrics.first().map_or(0, |m| m.funnel.images.evaluated);
-    list_failures(console, of, scores.failed.iter().map(|f| f.error.as_str()));
-    Ok(if scores.failed.is_empty() { gate } else { Exit::Failed })
+    Ok(parts)
 }
 
 /// The folder itself, or those parts that lie in it.
-fn folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn folders(path: &Path, made_by: &str) -> Result<Vec<PathBuf>, Failure> {
     if path.join(NOTE).is_file() {
         return Ok(vec![path.to_path_buf()]);
     }
@@ -76,7 +122,7 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     inside.sort();
     if inside.is_empty() {
         return Err(Failure::usage(format!(
-            "merge {}: holds no finished part of an evaluation; parts are made by `care-det eval coco … --shard I/N --out DIR`",
+            "merge {}: holds no finished part of an evaluation; parts are made by `{made_by} … --shard I/N --out DIR`",
             path.display()
         )));
     }
@@ -94,8 +140,8 @@ fn belong_together(parts: &[Part]) -> Result<(), Failure> {
                 "{here} is one of {count} parts, {there} one of {of}: they are of different evaluations"
             )));
         }
-        if part.note.iou_types != first.note.iou_types {
-            let [a, b] = [first, part].map(|p| p.note.iou_types.join(","));
+        if part.note.scored != first.note.scored {
+            let [a, b] = [first, part].map(|p| p.note.scored.join(","));
             return Err(Failure::data(format!("{here} was scored by {a}, {there} by {b}")));
         }
     }
@@ -114,7 +160,7 @@ fn belong_together(parts: &[Part]) -> Result<(), Failure> {
     match missing.as_slice() {
         [] => Ok(()),
         [..] => Err(Failure::data(format!(
-            "{} of {count} parts are not there: {}{}; the same `eval coco --shard` commands make them (or go on with them)",
+            "{} of {count} parts are not there: {}{}; the same commands make them (or go on with them)",
             missing.len(),
             missing[..missing.len().min(8)].join(", "),
             if missing.len() > 8 { ", …" } else { "" }
@@ -122,21 +168,21 @@ fn belong_together(parts: &[Part]) -> Result<(), Failure> {
     }
 }
 
-/// One state per kind of comparison.
-fn merged(parts: &[Part]) -> Result<Vec<Evaluator>, Failure> {
+/// One state per kind of score.
+fn merged<S: State>(parts: &[Part]) -> Result<Vec<S>, Failure> {
     let (first, rest) = (&parts[0], &parts[1..]);
     let read = |part: &Part, kind: &str| {
         let missing = || format!("{}: holds no scores by {kind}", part.folder.display());
         parts::read_state(&part.folder, kind)?.ok_or_else(|| Failure::data(missing()))
     };
     let merge = |kind: &String| {
-        let mut sum = read(first, kind)?;
+        let mut sum: S = read(first, kind)?;
         for part in rest {
             sum.merge(read(part, kind)?).map_err(|e| e.context(part.folder.display()))?;
         }
         Ok(sum)
     };
-    first.note.iou_types.iter().map(merge).collect()
+    first.note.scored.iter().map(merge).collect()
 }
 
 /// The records of all parts, by picture id, where every part has kept some.

@@ -7,6 +7,7 @@ mod detector;
 pub mod eval;
 mod eval_data;
 mod eval_part;
+mod eval_scenes;
 pub mod eval_seg;
 pub mod infer;
 pub mod infer_seg;
@@ -47,6 +48,7 @@ pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
 pub fn run_seg(command: SegCommand, console: Console) -> Result<Exit, Failure> {
     match command {
         SegCommand::Eval(args) => eval_seg::run(args, console),
+        SegCommand::Merge(args) => merge::run_seg(args, console),
         SegCommand::Infer(args) => infer_seg::run(args, console),
         SegCommand::Train(args) => train::run(*args, Task::Segmentation, console),
         SegCommand::Resume(args) => train::resume(args, console),

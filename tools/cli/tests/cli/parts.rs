@@ -133,3 +133,52 @@ fn finished_evaluations_compare_without_their_data() {
     room.det(&format!("{EVAL} --out three")).exits(0);
     room.det("compare one three").exits(3).says(&["cannot be compared", "ground truth"]);
 }
+
+/// A segmenter that says something of each class, and scenes to score it on.
+fn scenes() -> Room {
+    let room = Room::new();
+    room.scenes("d", 2, 7);
+    let init = "weights init --model semantic_fpn_care_xs --labels-from d --seed 3 --out s.safetensors";
+    room.seg(init).exits(0);
+    room
+}
+
+#[test]
+fn parts_of_scenes_merge_to_the_bytes_of_one_run() {
+    let room = scenes();
+    room.file("d/images/validation/004.png", "not a picture");
+    let eval = "eval ade20k --data d --weights s.safetensors --imgsz 64 -q";
+    room.seg(&format!("{eval} --out whole")).exits(1);
+    for (part, code) in [("2/2", 0), ("1/2", 1)] {
+        room.seg(&format!("{eval} --shard {part} --out parts")).exits(code);
+    }
+    let merged = room.seg("merge parts --out merged --json").exits(1).says(&["1 of 7 pictures failed"]);
+    assert_eq!(merged.json(), read(&room, "whole/metrics.json"));
+    for file in ["metrics.json", "miou.state", "evaluation.json"] {
+        assert!(bytes(&room, &format!("whole/{file}")) == bytes(&room, &format!("merged/{file}")), "{file}");
+    }
+    room.seg("merge parts --fail-under 1").exits(1).says(&["below --fail-under"]);
+    room.det("merge parts").exits(3).says(&["miou.state"]);
+}
+
+#[test]
+fn a_stopped_evaluation_of_scenes_goes_on() {
+    let room = scenes();
+    let eval = "eval ade20k --data d --weights s.safetensors --imgsz 64";
+    room.seg(&format!("{eval} --out whole -q")).exits(0);
+    // what a run leaves that was killed after three pictures: the state of its first part, under the name of the unfinished
+    room.seg(&format!("{eval} --limit 3 --out some -q")).exits(0);
+    std::fs::create_dir(room.path("rest")).expect("a folder");
+    std::fs::copy(room.path("some/miou.state"), room.path("rest/unfinished.state")).expect("a copy");
+    let ran = room.seg(&format!("{eval} --out rest")).exits(0);
+    ran.says(&["3 pictures are done", "4 of 4 pictures in"]);
+    for file in ["metrics.json", "miou.state"] {
+        assert!(bytes(&room, &format!("whole/{file}")) == bytes(&room, &format!("rest/{file}")), "{file}");
+    }
+    assert!(!room.path("rest/unfinished.state").exists());
+    std::fs::create_dir(room.path("other")).expect("a folder");
+    std::fs::copy(room.path("some/miou.state"), room.path("other/unfinished.state")).expect("a copy");
+    let other = eval.replace("--imgsz 64", "--imgsz 96");
+    room.seg(&format!("{other} --out other")).exits(2).says(&["something else", "--overwrite"]);
+    room.seg(&format!("{other} --out other --overwrite")).exits(0);
+}

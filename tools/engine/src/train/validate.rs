@@ -182,10 +182,10 @@ fn labels(
 ) -> Result<Scored> {
     let every = positions.len().div_ceil(KEPT_MAPS).max(1);
     let mut maps = BTreeMap::new();
-    let found = segment_all(predictor, data, positions, (ONE, stop), &mut |position, map| {
+    let found = segment_all(predictor, (data, positions), data.evaluator()?, (ONE, stop), &mut |seen| {
         count();
-        let wanted = positions.iter().position(|&p| p == position).is_some_and(|k| k % every == 0);
-        maps.extend(map.filter(|_| wanted).map(|map| (position, map.clone())));
+        let wanted = positions.iter().position(|&p| p == seen.position).is_some_and(|k| k % every == 0);
+        maps.extend(seen.map.filter(|_| wanted).map(|map| (seen.position, map.clone())));
         Ok(())
     })?;
     if found.done.len() < positions.len() {

@@ -4,6 +4,9 @@ use crate::console::Console;
 use crate::exit::Exit;
 use care_map::{IouType, figures};
 
+/// Figures of `eval panoptic`: all categories, things, stuff.
+const PQ_NAMES: [&str; 9] = ["PQ", "SQ", "RQ", "PQth", "SQth", "RQth", "PQst", "SQst", "RQst"];
+
 /// Figures of `care-seg eval` that can be asked for.
 const MIOU_NAMES: [&str; 7] = ["mIoU", "aAcc", "mAcc", "mDice", "mFscore", "mPrecision", "mRecall"];
 
@@ -30,6 +33,14 @@ pub fn of_coco(text: &str) -> Result<Gate, String> {
 /// What was expected.
 pub fn of_miou(text: &str) -> Result<Gate, String> {
     parse(text, &MIOU_NAMES)
+}
+
+/// `0.4` or `PQth=0.4`.
+///
+/// # Errors
+/// What was expected.
+pub fn of_panoptic(text: &str) -> Result<Gate, String> {
+    parse(text, &PQ_NAMES)
 }
 
 /// The first of the names counts when none is given.

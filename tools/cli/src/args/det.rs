@@ -4,7 +4,7 @@ use super::parse::share;
 use super::shared::{Global, Merge, Out, RunFlags};
 use super::tools::{Bench, Demo, Weights};
 use super::train::{Resume, Train};
-use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, ROOT_EXAMPLES};
+use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, PANOPTIC_EXAMPLES, ROOT_EXAMPLES};
 use crate::gate::{self, Gate};
 use crate::shard::ShardArg;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,7 +52,33 @@ pub enum Command {
 pub enum Eval {
     /// COCO mean average precision for boxes and masks
     #[command(after_help = EVAL_EXAMPLES)]
-    Coco(EvalCoco),
+    Coco(Box<EvalCoco>),
+    /// Panoptic quality: PQ, SQ and RQ
+    #[command(after_help = PANOPTIC_EXAMPLES)]
+    Panoptic(EvalPanoptic),
+}
+
+/// `eval panoptic`: two panoptic JSON files with their PNGs.
+#[derive(Debug, Args)]
+pub struct EvalPanoptic {
+    /// Ground truth, a panoptic JSON file
+    #[arg(long, value_name = "FILE")]
+    pub gt: PathBuf,
+    /// Predictions, a panoptic JSON file
+    #[arg(long, value_name = "FILE")]
+    pub pred: PathBuf,
+    /// Folder of the ground truth's PNGs [default: the file's name without .json]
+    #[arg(long, value_name = "DIR")]
+    pub gt_dir: Option<PathBuf>,
+    /// Folder of the predictions' PNGs [default: the file's name without .json]
+    #[arg(long, value_name = "DIR")]
+    pub pred_dir: Option<PathBuf>,
+    /// Also print each category
+    #[arg(long)]
+    pub per_category: bool,
+    /// End with exit code 4 when PQ (or the named figure: PQth=0.4) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_panoptic)]
+    pub fail_under: Vec<Gate>,
 }
 
 /// What is compared.

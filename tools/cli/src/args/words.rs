@@ -23,6 +23,10 @@ Examples:
 
 An evaluation of a data set that was stopped or killed goes on when the same command is given again.";
 
+pub(super) const PANOPTIC_EXAMPLES: &str = "\
+Example:
+  care-det eval panoptic --gt panoptic_val2017.json --pred predictions.json --per-category";
+
 pub(super) const MERGE_EXAMPLES: &str = "\
 Examples:
   care-det eval coco --data coco/ --weights w.safetensors --shard 1/2 --out parts

@@ -6,6 +6,7 @@ pub mod demo;
 mod detector;
 pub mod eval;
 mod eval_data;
+pub mod eval_panoptic;
 mod eval_part;
 mod eval_scenes;
 pub mod eval_seg;
@@ -29,7 +30,8 @@ use care_engine::Task;
 /// The message and exit code of whatever ended it early.
 pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
     match command {
-        Command::Eval(Eval::Coco(args)) => eval::run(args, console),
+        Command::Eval(Eval::Coco(args)) => eval::run(*args, console),
+        Command::Eval(Eval::Panoptic(args)) => eval_panoptic::run(&args, console),
         Command::Merge(args) => merge::run(args, console),
         Command::Compare(args) => compare::run(args, console),
         Command::Infer(args) => infer::run(args, console),

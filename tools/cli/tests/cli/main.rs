@@ -6,6 +6,7 @@ mod eval_files;
 mod frame;
 mod infer;
 mod masks;
+mod panoptic;
 mod parts;
 mod run;
 mod seg;

@@ -7,6 +7,11 @@ use serde::Serialize;
 /// Pictures and annotations of COCO's `instances_val2017.json`.
 const VAL2017: [usize; 2] = [5_000, 36_781];
 
+/// Of ADE20K's validation part.
+const ADE20K_PICTURES: usize = 2_000;
+/// Of the benchmark.
+const ADE20K_CLASSES: usize = 150;
+
 /// Said with every report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
@@ -21,6 +26,9 @@ pub struct Standing {
     pub comparable_with_leaderboard: bool,
     /// Why, or why not.
     pub why: String,
+    /// Whose.
+    #[serde(skip)]
+    leaderboard: &'static str,
 }
 
 impl Standing {
@@ -33,7 +41,23 @@ impl Standing {
             (None, true) => "nothing was evaluated".to_owned(),
             (None, false) => "all of val2017 with COCO's parameters".to_owned(),
         };
-        Self { data, split, sha256, comparable_with_leaderboard, why }
+        Self { data, split, sha256, comparable_with_leaderboard, why, leaderboard: "COCO" }
+    }
+
+    /// Judges scores of scenes: ADE20K's figures are over its 2,000 validation pictures and 150 classes.
+    pub fn of_scenes(
+        (data, split, sha256): (String, Option<String>, String),
+        classes: usize,
+        [pictures, failed]: [usize; 2],
+    ) -> Self {
+        let why_not = match (classes, pictures) {
+            (ADE20K_CLASSES, ADE20K_PICTURES) if failed == 0 => None,
+            (ADE20K_CLASSES, ADE20K_PICTURES) => Some(format!("{failed} pictures failed")),
+            _ => Some("not all of ADE20K's validation part with its 150 classes".to_owned()),
+        };
+        let comparable_with_leaderboard = why_not.is_none();
+        let why = why_not.unwrap_or_else(|| "all of ADE20K's validation part".to_owned());
+        Self { data, split, sha256, comparable_with_leaderboard, why, leaderboard: "ADE20K" }
     }
 
     /// Two lines for people.
@@ -45,8 +69,8 @@ impl Standing {
             None => String::new(), // drawn, not files
         };
         format!(
-            " data       {}{split}{hash}\n comparable with COCO's leaderboard: {answer} ({})\n",
-            self.data, self.why
+            " data       {}{split}{hash}\n comparable with {}'s leaderboard: {answer} ({})\n",
+            self.data, self.leaderboard, self.why
         )
     }
 }
@@ -97,6 +121,17 @@ mod tests {
             categories: coco.entries().iter().map(category).collect(),
             ..Dataset::default()
         }
+    }
+
+    #[test]
+    fn only_all_of_ade20k_is_comparable() {
+        let judged =
+            |classes, counts| Standing::of_scenes(("d".to_owned(), None, "abc".to_owned()), classes, counts);
+        assert!(judged(150, [2_000, 0]).comparable_with_leaderboard);
+        for (classes, counts) in [(150, [1_999, 0]), (150, [2_000, 1]), (19, [2_000, 0])] {
+            assert!(!judged(classes, counts).comparable_with_leaderboard);
+        }
+        assert!(judged(19, [500, 0]).text().contains("ADE20K's leaderboard: no"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::gate::{self, Gate};
 use crate::progress::Progress;
+use crate::standing::Standing;
 use care_miou::{ConfusionMatrix, SegEvaluator, SegReport};
 use care_types::LabelMap;
 use rayon::prelude::*;
@@ -32,6 +33,7 @@ pub fn run(args: EvalSeg, console: Console) -> Result<Exit, Failure> {
 pub(super) struct SegLine {
     #[serde(flatten)]
     report: SegReport,
+    standing: Standing,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<FailedLine>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -48,12 +50,15 @@ impl SegLine {
         if report.labelled == 0 && note.failed.is_empty() && !interrupted {
             return Err(nothing_counts());
         }
-        Ok(Self { report, failed: note.failed_lines(), interrupted })
+        let data = (note.data.clone(), note.split.clone(), note.sha256.clone());
+        let counts = [counted.pictures().count() + note.failed.len(), note.failed.len()];
+        let standing = Standing::of_scenes(data, counted.classes().len(), counts);
+        Ok(Self { report, standing, failed: note.failed_lines(), interrupted })
     }
 
     /// Prints the figures.
     pub(super) fn print(&self, console: Console) -> Result<(), Failure> {
-        console.text(&text(&self.report))?;
+        console.text(&(text(&self.report) + &self.standing.text()))?;
         console.json(self)
     }
 

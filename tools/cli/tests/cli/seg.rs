@@ -186,5 +186,8 @@ fn the_demo_set_has_scenes_too() {
     assert_eq!((json["images"].as_u64(), json["per_class"][9]["name"].as_str()), (Some(3), Some("stripes")));
     room.seg("demo --write d").exits(0).says(&["label map"]);
     let again = "eval ade20k --data d --weights w.safetensors --limit 3 --json --out again";
-    assert_eq!(room.seg(again).exits(0).json(), json, "as files it is the same set");
+    let again = room.seg(again).exits(0).json();
+    for key in ["per_class", "images", "labelled", "mIoU"] {
+        assert_eq!(again[key], json[key], "{key}: as files it is the same set");
+    }
 }

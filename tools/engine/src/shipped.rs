@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Name and file; the commands that trained them are in docs/demo.md.
-const SHIPPED: [(&str, &[u8]); 2] = [
+const SHIPPED: [(&str, &[u8]); 3] = [
     ("demo", include_bytes!("../assets/demo.safetensors")),
     ("demo-masks", include_bytes!("../assets/demo-masks.safetensors")),
+    ("demo-scenes", include_bytes!("../assets/demo-scenes.safetensors")),
 ];
 
 /// What weights are wanted for.

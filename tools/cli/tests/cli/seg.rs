@@ -191,3 +191,23 @@ fn the_demo_set_has_scenes_too() {
         assert_eq!(again[key], json[key], "{key}: as files it is the same set");
     }
 }
+
+#[test]
+fn the_segmenter_that_ships_scores_without_any_file() {
+    let room = Room::new();
+    let ran = room.seg("eval ade20k --data demo --weights demo --json").exits(0).says(&["synthetic"]);
+    let miou = ran.json()["mIoU"].as_f64().unwrap();
+    assert!((miou - MIOU).abs() < 0.02, "docs/demo.md says {MIOU}, got {miou}");
+    let seen = room.seg("weights inspect demo-scenes --json").exits(0).json();
+    assert_eq!(
+        (&seen["model"], &seen["classes"][9]["name"]),
+        (&"semantic_fpn_care_xs".into(), &"stripes".into())
+    );
+    room.seg("demo --write d").exits(0);
+    room.seg("infer d/val --weights demo --out seen -q").exits(0);
+    let overlays = std::fs::read_dir(room.path("seen/overlays")).expect("a folder").count();
+    assert_eq!(overlays, 100);
+}
+
+/// Of the weights inside the program, on the demo set.
+const MIOU: f64 = 0.788;

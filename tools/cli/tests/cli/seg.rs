@@ -204,7 +204,7 @@ fn the_segmenter_that_ships_scores_without_any_file() {
         (&"semantic_fpn_care_xs".into(), &"stripes".into())
     );
     room.seg("demo --write d").exits(0);
-    room.seg("infer d/val --weights demo --out seen -q").exits(0);
+    room.seg("infer d/images/val --weights demo --out seen -q").exits(0);
     let overlays = std::fs::read_dir(room.path("seen/overlays")).expect("a folder").count();
     assert_eq!(overlays, 100);
 }

@@ -1,6 +1,7 @@
 //! Two results for the same pictures: which is better, and could that be chance?
 mod draws;
 mod figures;
+mod hits;
 mod interval;
 mod lane;
 mod ranking;
@@ -11,7 +12,7 @@ pub(crate) use draws::mix;
 use crate::evaluator::{self, Evaluator};
 use crate::{Error, Result};
 use care_types::CategoryId;
-use figures::{CATEGORY_NAMES, Figures, NAMES};
+use figures::Figures;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -82,7 +83,7 @@ pub struct CategoryDifference {
 /// Two results compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// AP, AP50, AP75, APs, APm, APl, AR100, ARs, ARm, ARl: those that are defined.
+    /// Those of [`crate::figures`] that are defined.
     pub figures: Vec<Difference>,
     /// Of the categories with objects, by ascending id.
     pub per_category: Vec<CategoryDifference>,
@@ -121,7 +122,8 @@ impl Comparison {
 /// many copies of each picture, and the differences of all resamples give percentile intervals (Efron, Tibshirani: An
 /// Introduction to the Bootstrap, 1993, chapter 13). Copies of a picture have neighbouring ids, which decides ties.
 ///
-/// Figures are at the third (or last) maxDets, AP too. The same bits for the same seed, at any number of threads.
+/// Figures are those of [`crate::evaluate`]; AP is at the third (or last) maxDets when 100 is not among them, where
+/// `evaluate` leaves it undefined. The same bits for the same seed, at any number of threads.
 ///
 /// # Errors
 /// `Config` for options that cannot be. `Input` for evaluators of other parameters, categories, ground truth or pictures,
@@ -153,14 +155,15 @@ pub fn compare(a: &Evaluator, b: &Evaluator, options: &CompareOptions) -> Result
         })
         .collect();
     let difference = |name, at| interval::difference(name, at, &whole, &resampled, level);
+    let (names, category_names) = (left.names(), left.category_names());
     let per_category = a.group_names().into_iter().enumerate().filter_map(|(k, (id, name))| {
-        let at = |n| NAMES.len() + k * CATEGORY_NAMES.len() + n;
+        let at = |n| names.len() + k * category_names.len() + n;
         let figures: Vec<_> =
-            CATEGORY_NAMES.iter().enumerate().filter_map(|(n, figure)| difference(figure, at(n))).collect();
+            category_names.iter().enumerate().filter_map(|(n, figure)| difference(figure, at(n))).collect();
         (!figures.is_empty()).then_some(CategoryDifference { id: CategoryId(id), name, figures })
     });
     Ok(Comparison {
-        figures: NAMES.iter().enumerate().filter_map(|(at, name)| difference(name, at)).collect(),
+        figures: names.iter().enumerate().filter_map(|(at, name)| difference(name, at)).collect(),
         per_category: per_category.collect(),
         pictures: evaluated.len(),
         resamples,

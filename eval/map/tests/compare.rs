@@ -70,8 +70,7 @@ fn copies(
 fn figures(data: &Data, dt: &[ResultRecord], counts: &[usize]) -> Vec<f64> {
     let (gt, dt) = copies(data, dt, counts);
     let metrics = evaluate(&gt, &dt, &data.params).unwrap();
-    let names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "ARs", "ARm", "ARl"];
-    let mut figures: Vec<f64> = names.iter().map(|name| metrics.stat(name).unwrap()).collect();
+    let mut figures = metrics.stats.clone();
     figures.extend(metrics.per_category.iter().flat_map(|c| [c.ap, c.ap50, c.ar100]));
     figures
 }
@@ -84,7 +83,10 @@ fn all(comparison: &Comparison) -> Vec<&care_map::Difference> {
 fn resamples_are_data_sets_with_copies_of_pictures() {
     let mut told = 0;
     for seed in 0..20u64 {
-        let data = data(seed, SMALL);
+        let mut data = data(seed, SMALL);
+        // Numbers that matter: most cells have few detections. AP is at 100, also where that is not the third.
+        data.params.max_dets =
+            [vec![1, 10, 100], vec![1, 2, 100], vec![100, 3, 1, 2]][seed as usize % 3].clone();
         let dt = other(&data, seed);
         let (a, b) = (evaluator(&data, &data.dt), evaluator(&data, &dt));
         let n = data.gt.images.len();
@@ -110,6 +112,21 @@ fn resamples_are_data_sets_with_copies_of_pictures() {
         }
     }
     assert!(told > 100, "only {told} intervals have a width");
+}
+
+#[test]
+fn ap_is_compared_at_the_third_max_dets_where_100_is_not_among_them() {
+    let mut data = data(5, SMALL); // categories as one
+    data.params.max_dets = vec![1, 2, 3];
+    let metrics = evaluate(&data.gt, &data.dt, &data.params).unwrap();
+    let a = evaluator(&data, &data.dt);
+    let comparison = compare(&a, &a, &CompareOptions { resamples: 1, ..CompareOptions::default() }).unwrap();
+    assert_eq!(metrics.stat("AP"), Some(-1.0));
+    assert!(metrics.per_category[0].ap > 0.0);
+    assert_eq!(comparison.figure("AP").unwrap().a, metrics.per_category[0].ap);
+    let [one, ten] = ["AR1", "AR10"].map(|name| comparison.figure(name).unwrap().a);
+    assert_eq!((Some(one), Some(ten)), (metrics.stat("AR1"), metrics.stat("AR10")));
+    assert!(one < ten);
 }
 
 #[test]

@@ -1,121 +1,146 @@
 //! The figures of a result when pictures count several times or not at all.
 use super::lane::Steps;
-use super::ranking::Ranking;
+use super::ranking::{Part, Parts, Ranking};
 use crate::evaluator::Evaluator;
+use crate::figures::{Dets, Figure, figures};
 use crate::matching::Rules;
 use crate::{Params, Result};
 
-/// Names of the figures of a data set: those of [`crate::figures`] that read all detections up to maxDets.
-pub(super) const NAMES: [&str; 10] =
-    ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "ARs", "ARm", "ARl"];
-/// Names of the figures of a category.
-pub(super) const CATEGORY_NAMES: [&str; 3] = ["AP", "AP50", "AR100"];
-const RANGES: [&str; 4] = ["all", "small", "medium", "large"];
+/// Figures of a category: those of [`crate::CategoryMetrics`].
+const OF_CATEGORY: [Figure; 3] = [
+    Figure { name: "AP", precision: true, iou: None, area: "all", dets: Dets::Nth(2) },
+    Figure { name: "AP50", precision: true, iou: Some(0.5), area: "all", dets: Dets::Nth(2) },
+    Figure { name: "AR100", precision: false, iou: None, area: "all", dets: Dets::Nth(2) },
+];
 
 /// Computes figures; −1 is undefined.
 pub(super) struct Figures<'a> {
     ranking: Ranking,
     params: &'a Params,
     rules: &'a Rules,
-    /// The area range of each of [`RANGES`], where there is one.
-    ranges: [Option<usize>; 4],
+    parts: Parts,
+    whole: Vec<Wanted>,
+    of_category: Vec<Wanted>,
 }
 
-/// Precision and recall in one area range.
-struct Plane {
-    /// `[T, K, R]`: threshold, category, recall.
-    precision: Vec<f64>,
-    /// `[T, K]`.
-    recall: Vec<f64>,
+/// A figure, and where its values are.
+struct Wanted {
+    name: &'static str,
+    precision: bool,
+    /// Positions of the thresholds.
+    thresholds: Vec<usize>,
+    /// Position among the parts; none without its area range.
+    part: Option<usize>,
+}
+
+/// Precision `[T, K, R]` (threshold, category, recall) of each part for precision, and recall `[T, K]` of each for recall.
+struct Planes {
+    precision: Vec<Vec<f64>>,
+    recall: Vec<Vec<f64>>,
 }
 
 impl<'a> Figures<'a> {
     pub(super) fn new(evaluator: &'a Evaluator) -> Result<Self> {
         let params = evaluator.params();
-        let max_dets = params.sorted_max_dets();
-        let third = max_dets.get(2).or(max_dets.last()).copied().unwrap_or(0);
-        let ranges = RANGES.map(|name| params.area_rng_lbl.iter().position(|label| label == name));
-        Ok(Figures { ranking: Ranking::new(evaluator, third)?, params, rules: evaluator.rules(), ranges })
+        let mut parts = Parts::default();
+        let whole = figures(params.iou_type).iter().map(|f| wanted(f, params, &mut parts)).collect();
+        let of_category = OF_CATEGORY.iter().map(|f| wanted(f, params, &mut parts)).collect();
+        let ranking = Ranking::new(evaluator, &parts)?;
+        Ok(Figures { ranking, params, rules: evaluator.rules(), parts, whole, of_category })
     }
 
     pub(super) fn ranking(&self) -> &Ranking {
         &self.ranking
     }
 
-    /// [`NAMES`], then [`CATEGORY_NAMES`] of each category. `counts` has the number of times of each picture.
-    pub(super) fn of(&self, counts: &[u32]) -> Vec<f64> {
-        let planes = self.ranges.map(|range| range.map(|range| self.plane(range, counts)));
-        let [all, small, medium, large] = &planes;
-        let precision = |plane: &Option<Plane>, iou| plane.as_ref().map_or(-1.0, |p| self.precision(p, iou));
-        let recall = |plane: &Option<Plane>| plane.as_ref().map_or(-1.0, |p| mean(p.recall.iter()));
-        let mut figures = vec![
-            precision(all, None),
-            precision(all, Some(0.5)),
-            precision(all, Some(0.75)),
-            precision(small, None),
-            precision(medium, None),
-            precision(large, None),
-            recall(all),
-            recall(small),
-            recall(medium),
-            recall(large),
-        ];
-        for category in 0..self.ranking.groups.len() {
-            figures.extend(match all {
-                Some(plane) => self.category(plane, category),
-                None => [-1.0; CATEGORY_NAMES.len()],
-            });
-        }
-        figures
+    /// Names of the figures of a data set.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.whole.iter().map(|w| w.name).collect()
     }
 
-    fn plane(&self, range: usize, counts: &[u32]) -> Plane {
+    /// Names of the figures of a category.
+    pub(super) fn category_names(&self) -> Vec<&'static str> {
+        self.of_category.iter().map(|w| w.name).collect()
+    }
+
+    /// The figures of the data set, then those of each category. `counts` has the number of times of each picture.
+    pub(super) fn of(&self, counts: &[u32]) -> Vec<f64> {
+        let planes = self.planes(counts);
+        let groups = self.ranking.groups.len();
+        let mut all: Vec<f64> = self.whole.iter().map(|w| self.mean(w, &planes, 0..groups)).collect();
+        for k in 0..groups {
+            all.extend(self.of_category.iter().map(|w| self.mean(w, &planes, k..k + 1)));
+        }
+        all
+    }
+
+    fn planes(&self, counts: &[u32]) -> Planes {
         let (groups, recalls) = (self.ranking.groups.len(), self.params.rec_thrs.len());
         let cells = self.rules.thresholds() * groups;
-        let mut plane = Plane { precision: vec![-1.0; cells * recalls], recall: vec![-1.0; cells] };
+        let mut planes = Planes {
+            precision: vec![vec![-1.0; cells * recalls]; self.parts.precision.len()],
+            recall: vec![vec![-1.0; cells]; self.parts.recall.len()],
+        };
         for (k, ranked) in self.ranking.groups.iter().enumerate() {
-            let objects = ranked.objects(range, counts);
-            if objects == 0 {
-                continue;
+            let objects = ranked.objects(self.rules.ranges(), counts);
+            let steps = objects.iter().map(|&n| (n > 0).then(|| Steps::new(&self.params.rec_thrs, n)));
+            let steps: Vec<Option<Steps>> = steps.collect();
+            let lanes = self.parts.precision.iter().zip(&ranked.lanes).zip(&mut planes.precision);
+            for ((part, lane), plane) in lanes {
+                let Some(steps) = &steps[part.range] else { continue };
+                for (t, curve) in lane.curves(steps, counts).enumerate() {
+                    curve.read(&mut plane[(t * groups + k) * recalls..][..recalls]);
+                }
             }
-            let steps = Steps::new(&self.params.rec_thrs, objects);
-            for (t, curve) in ranked.lanes[range].curves(&steps, counts).enumerate() {
-                let cell = t * groups + k;
-                plane.recall[cell] = curve.recall();
-                curve.read(&mut plane.precision[cell * recalls..][..recalls]);
+            let hits = self.parts.recall.iter().zip(&ranked.hits).zip(&mut planes.recall);
+            for ((part, hits), plane) in hits.filter(|((part, _), _)| objects[part.range] > 0) {
+                let objects = objects[part.range] as f64;
+                let of_thresholds = hits.of(counts).into_iter().enumerate();
+                of_thresholds.for_each(|(t, n)| plane[t * groups + k] = n as f64 / objects);
             }
         }
-        plane
+        planes
     }
 
-    /// Mean precision at one IoU threshold or all; thresholds are found by equality.
-    fn precision(&self, plane: &Plane, iou: Option<f64>) -> f64 {
-        let row = self.ranking.groups.len() * self.params.rec_thrs.len();
-        mean(self.thresholds(iou).flat_map(|t| &plane.precision[t * row..][..row]))
-    }
-
-    fn category(&self, plane: &Plane, k: usize) -> [f64; CATEGORY_NAMES.len()] {
-        let (groups, recalls) = (self.ranking.groups.len(), self.params.rec_thrs.len());
-        let row = |t: usize| &plane.precision[(t * groups + k) * recalls..][..recalls];
-        [
-            mean(self.thresholds(None).flat_map(row)),
-            mean(self.thresholds(Some(0.5)).flat_map(row)),
-            mean(self.thresholds(None).map(|t| &plane.recall[t * groups + k])),
-        ]
-    }
-
-    fn thresholds(&self, iou: Option<f64>) -> impl Iterator<Item = usize> {
-        let thresholds = self.params.iou_thrs.iter().enumerate();
-        thresholds.filter(move |(_, t)| iou.is_none_or(|iou| **t == iou)).map(|(at, _)| at)
+    /// The mean of what is defined, or −1: summed in the order of [`crate::evaluate`], for the same bits.
+    fn mean(&self, wanted: &Wanted, planes: &Planes, categories: std::ops::Range<usize>) -> f64 {
+        let Some(part) = wanted.part else { return -1.0 };
+        let (plane, width) = match wanted.precision {
+            true => (&planes.precision[part], self.params.rec_thrs.len()),
+            false => (&planes.recall[part], 1),
+        };
+        let groups = self.ranking.groups.len();
+        let (mut sum, mut n) = (0.0, 0u64);
+        for &t in &wanted.thresholds {
+            let values = &plane[(t * groups + categories.start) * width..][..categories.len() * width];
+            values.iter().filter(|value| **value > -1.0).for_each(|value| {
+                sum += value;
+                n += 1;
+            });
+        }
+        if n == 0 { -1.0 } else { sum / n as f64 }
     }
 }
 
-/// The mean of what is defined, or −1: summed in the order of [`crate::evaluate`], for the same bits.
-fn mean<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
-    let (mut sum, mut n) = (0.0, 0u64);
-    values.filter(|value| **value > -1.0).for_each(|value| {
-        sum += value;
-        n += 1;
+/// Where a figure is to be found; adds its part to the parts when it is a new one.
+fn wanted(figure: &Figure, params: &Params, parts: &mut Parts) -> Wanted {
+    let max_dets = params.sorted_max_dets();
+    // A figure at a number that is not among maxDets has no value anywhere else, but can be compared at the third.
+    let dets = match figure.dets {
+        Dets::Exactly(n) if !max_dets.contains(&n) => Dets::Nth(2),
+        dets => dets,
+    };
+    let range = params.area_rng_lbl.iter().position(|label| label == figure.area);
+    let list = if figure.precision { &mut parts.precision } else { &mut parts.recall };
+    let part = range.map(|range| {
+        let part = Part { range, max_dets: dets.of(&max_dets) };
+        list.iter().position(|p| *p == part).unwrap_or_else(|| {
+            list.push(part);
+            list.len() - 1
+        })
     });
-    if n == 0 { -1.0 } else { sum / n as f64 }
+    // Thresholds are found by equality.
+    let is_meant = |t: f64| figure.iou.is_none_or(|iou| t == iou);
+    let thresholds = (0..params.iou_thrs.len()).filter(|&t| is_meant(params.iou_thrs[t])).collect();
+    Wanted { name: figure.name, precision: figure.precision, thresholds, part }
 }

@@ -1,5 +1,5 @@
-//! One category in one area range: from the detections by falling score to precision and recall, for pictures that count
-//! several times or not at all.
+//! One category in one area range: from the detections by falling score to precision over recall, for pictures that
+//! count several times or not at all.
 //!
 //! The numbers are those of [`crate::curve`], to the bit, but the hits are not kept: precision is read at the recall
 //! thresholds only, so the largest of each stretch between two of them is enough.
@@ -95,7 +95,6 @@ impl Lane {
 
 /// Where precision is read, for a number of objects.
 pub(super) struct Steps {
-    objects: f64,
     recalls: Vec<f64>,
     /// For each recall threshold, the first hit (from 0) that reaches it.
     first: Vec<u64>,
@@ -127,7 +126,7 @@ impl Steps {
         starts.sort_unstable();
         starts.dedup();
         let stretch = first.iter().map(|hit| 1 + starts.partition_point(|start| start < hit)).collect();
-        Steps { objects: total, recalls: recalls.to_vec(), first, starts, stretch }
+        Steps { recalls: recalls.to_vec(), first, starts, stretch }
     }
 
     /// Where stretch `s` ends.
@@ -225,11 +224,6 @@ pub(super) struct Curve<'a> {
 }
 
 impl Curve<'_> {
-    /// The largest recall.
-    pub(super) fn recall(&self) -> f64 {
-        self.hits as f64 / self.steps.objects
-    }
-
     /// Precision at every recall threshold; 0 beyond the last hit.
     pub(super) fn read(&self, precision: &mut [f64]) {
         let mut beyond = false;

@@ -1,9 +1,28 @@
 //! The detections of a result in the order in which they count, sorted once for all resamples.
+use super::hits::Hits;
 use super::lane::Lane;
 use crate::Result;
 use crate::accumulate::by_falling_score;
 use crate::evaluator::Evaluator;
 use crate::matching::{Flags, Outcomes, Rules};
+
+/// The detections that a figure is about.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Part {
+    /// Position of the area range.
+    pub(super) range: usize,
+    /// Up to this one of their picture and category.
+    pub(super) max_dets: usize,
+}
+
+/// The parts that are wanted.
+#[derive(Default)]
+pub(super) struct Parts {
+    /// For precision.
+    pub(super) precision: Vec<Part>,
+    /// For recall.
+    pub(super) recall: Vec<Part>,
+}
 
 /// All detections of an evaluator.
 pub(super) struct Ranking {
@@ -16,15 +35,16 @@ pub(super) struct Ranking {
 
 /// The detections of one category.
 pub(super) struct Ranked {
-    /// Those of each area range.
+    /// Those of each part for precision.
     pub(super) lanes: Vec<Lane>,
+    /// Those of each part for recall.
+    pub(super) hits: Vec<Hits>,
     /// Objects to find of each picture that has any, per area range.
     objects: Vec<(u32, Vec<u64>)>,
 }
 
 impl Ranking {
-    /// Of detections up to the `max_dets`th of their picture and category.
-    pub(super) fn new(evaluator: &Evaluator, max_dets: usize) -> Result<Self> {
+    pub(super) fn new(evaluator: &Evaluator, parts: &Parts) -> Result<Self> {
         let rules = evaluator.rules();
         let mut outcomes: Vec<(Outcomes, Vec<u32>)> =
             (0..evaluator.groups()).map(|_| (Outcomes::new(rules), Vec::new())).collect();
@@ -41,9 +61,10 @@ impl Ranking {
             },
         )?;
         let evaluated = (0..summaries.len()).filter(|&at| summaries[at].evaluated).collect();
-        let groups = outcomes.iter().zip(objects).map(|((outcomes, pictures), objects)| {
-            Ranked::new(outcomes, pictures, objects, (max_dets, rules))
-        });
+        let groups = outcomes
+            .iter()
+            .zip(objects)
+            .map(|((outcomes, pictures), objects)| Ranked::new((outcomes, pictures), objects, parts, rules));
         Ok(Ranking { groups: groups.collect(), evaluated, pictures: summaries.len() })
     }
 
@@ -63,26 +84,37 @@ impl Ranking {
 }
 
 impl Ranked {
+    /// `pictures` are those of the outcomes, ascending.
     fn new(
-        outcomes: &Outcomes,
-        pictures: &[u32],
+        (outcomes, pictures): (&Outcomes, &[u32]),
         objects: Vec<(u32, Vec<u64>)>,
-        (max_dets, rules): (usize, &Rules),
+        parts: &Parts,
+        rules: &Rules,
     ) -> Self {
-        let mut order = by_falling_score(&outcomes.scores);
-        order.retain(|&d| (outcomes.ranks[d as usize] as usize) < max_dets);
+        let by_score = by_falling_score(&outcomes.scores);
         let place = |d: u32| (pictures[d as usize], outcomes.scores[d as usize]);
-        let lanes = (0..rules.ranges()).map(|range| {
-            let flags: Vec<&[Flags]> = (0..rules.blocks())
-                .map(|block| &outcomes.flags[block * rules.ranges() + range][..])
-                .collect();
-            Lane::new(&order, place, &flags, rules)
+        let kept = |d: usize, part: &Part| (outcomes.ranks[d] as usize) < part.max_dets;
+        let flags = |part: &Part| -> Vec<&[Flags]> {
+            (0..rules.blocks())
+                .map(|block| &outcomes.flags[block * rules.ranges() + part.range][..])
+                .collect()
+        };
+        let lanes = parts.precision.iter().map(|part| {
+            let order: Vec<u32> = by_score.iter().copied().filter(|&d| kept(d as usize, part)).collect();
+            Lane::new(&order, place, &flags(part), rules)
         });
-        Ranked { lanes: lanes.collect(), objects }
+        let hits =
+            parts.recall.iter().map(|part| Hits::new(pictures, |d| kept(d, part), &flags(part), rules));
+        Ranked { lanes: lanes.collect(), hits: hits.collect(), objects }
     }
 
-    /// The objects to find in an area range when each picture counts as often as `counts` says.
-    pub(super) fn objects(&self, range: usize, counts: &[u32]) -> u64 {
-        self.objects.iter().map(|(picture, n)| n[range] * u64::from(counts[*picture as usize])).sum()
+    /// The objects to find in each area range when each picture counts as often as `counts` says.
+    pub(super) fn objects(&self, ranges: usize, counts: &[u32]) -> Vec<u64> {
+        let mut sums = vec![0; ranges];
+        for (picture, objects) in &self.objects {
+            let count = u64::from(counts[*picture as usize]);
+            sums.iter_mut().zip(objects).for_each(|(sum, n)| *sum += count * n);
+        }
+        sums
     }
 }

@@ -3,7 +3,7 @@ use crate::cells::{Cells, Key, sort};
 use crate::funnel::Funnel;
 use crate::selection::Selection;
 use crate::shape::Mask;
-use crate::{Error, Result};
+use crate::{Areas, Error, Result};
 use care_types::coco_json::{Annotation, Dataset, ResultRecord};
 use care_types::{BoxXywh, Rle, Segmentation, Size};
 use rayon::prelude::*;
@@ -59,11 +59,13 @@ pub(crate) fn found_boxes(
     selection: &Selection,
     funnel: &mut Funnel,
 ) -> Result<Cells<Found<BoxXywh>>> {
-    let by_box = areas_are_of_boxes(dt);
+    let by_box = areas_are_of_boxes(dt, selection);
     let boxes = |k: &Key| dt[k.record as usize].bbox;
     let cells = found(dt, selection, funnel, |_, r| {
         if by_box {
-            let bbox = r.bbox.ok_or_else(|| Error::input("bbox: missing, although results[0] has one"))?;
+            let bbox = r.bbox.ok_or_else(|| {
+                Error::input("bbox: missing, but areas are those of boxes, because the first result has one")
+            })?;
             return Ok((bbox, bbox.area()));
         }
         let mask = r.segmentation.as_ref().ok_or_else(|| Error::input("bbox: missing"))?;
@@ -80,11 +82,13 @@ pub(crate) fn found_masks<'a>(
     selection: &Selection,
     funnel: &mut Funnel,
 ) -> Result<Cells<Found<Mask<'a>>>> {
-    let by_box = areas_are_of_boxes(dt);
+    let by_box = areas_are_of_boxes(dt, selection);
     let images = ImageSizes::new(gt, selection);
     found(dt, selection, funnel, |image, r| {
         if by_box && r.bbox.is_none() {
-            return Err(Error::input("bbox: missing, although results[0] has one"));
+            return Err(Error::input(
+                "bbox: missing, but areas are those of boxes, because the first result has one",
+            ));
         }
         let rle = match (&r.segmentation, r.bbox) {
             (Some(rle), _) => images.check(image, rle).map(|()| Cow::Borrowed(rle))?,
@@ -97,9 +101,8 @@ pub(crate) fn found_masks<'a>(
     })
 }
 
-/// pycocotools decides by the first record, for all.
-fn areas_are_of_boxes(dt: &[ResultRecord]) -> bool {
-    dt.first().is_some_and(|r| r.bbox.is_some())
+fn areas_are_of_boxes(dt: &[ResultRecord], selection: &Selection) -> bool {
+    selection.areas.or(Areas::of(dt)) == Some(Areas::OfBoxes)
 }
 
 fn truths<'a, S: Send>(

@@ -27,12 +27,13 @@ mod finish;
 mod matched;
 mod merge;
 mod record;
+mod resume;
 mod state;
 
 use crate::funnel::Funnel;
 use crate::matching::Rules;
 use crate::selection::Selection;
-use crate::{Error, Params, Result};
+use crate::{Areas, Error, Params, Result};
 pub use add::Shard;
 use care_types::ImageId;
 use care_types::coco_json::{Category, Dataset, Image};
@@ -51,9 +52,11 @@ const MOST_VALUES: u128 = 1 << 28;
 /// (picture and category) 2 to 4 bytes more, and a picture about 80. Boxes and masks are not kept.
 ///
 /// Two things need all pictures at once. What pycocotools makes of annotation ids that occur more than once: then
-/// [`crate::CocoMetrics::pycocotools_stats`] stays empty, and [`Params::quirks`] is refused by [`Self::finish`]. And a
-/// results file in which the first record has no box but others have: [`Self::add_shard`], which sees the file, takes it
-/// as [`crate::evaluate`] does; [`Self::add`] refuses it.
+/// [`crate::CocoMetrics::pycocotools_stats`] stays empty, and [`Params::quirks`] is refused by [`Self::finish`]. And the
+/// first record of the results, which decides for all [where areas come from](Areas): [`Self::add_shard`] sees it;
+/// [`Self::add`] takes the first of each picture and refuses those that disagree, unless [`Self::with_areas`] has said it.
+///
+/// After a kill, [`Self::resume`] goes on from what [`Self::to_bytes`] gave before, without the pictures that are done.
 pub struct Evaluator {
     params: Params,
     categories: Vec<Category>,
@@ -61,8 +64,10 @@ pub struct Evaluator {
     /// With the categories of the evaluation, but no pictures.
     selection: Selection,
     rules: Rules,
-    /// Whether areas of detections are those of their boxes; unknown before the first detection.
-    areas_of_boxes: Option<bool>,
+    /// Where areas of detections come from; unknown before the first detection.
+    areas: Option<Areas>,
+    /// Whether the caller has said so.
+    areas_are_given: bool,
     /// What was counted in the pictures; see [`count::sums`].
     funnel: Funnel,
     /// By id.
@@ -121,7 +126,8 @@ impl Evaluator {
             source: Source::default(),
             selection,
             rules: Rules::new(params),
-            areas_of_boxes: None,
+            areas: None,
+            areas_are_given: false,
             funnel: Funnel::default(),
             pictures: BTreeMap::new(),
         })
@@ -131,6 +137,17 @@ impl Evaluator {
     pub fn with_source(mut self, source: Source) -> Self {
         self.source = source;
         self
+    }
+
+    /// Says where the areas of detections come from: [`Areas::of`] the whole results. Then [`Self::add`] takes pictures
+    /// as [`crate::evaluate`] takes them, also where some records have a box and others have none.
+    ///
+    /// # Errors
+    /// `Input` when detections were added whose areas come from elsewhere.
+    pub fn with_areas(mut self, areas: Areas) -> Result<Self> {
+        self.areas = merge::one_area_rule(Some(areas), self.areas)?;
+        self.areas_are_given = true;
+        Ok(self)
     }
 
     /// What is evaluated.

@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod accumulate;
+mod areas;
 mod boundary;
 mod cells;
 mod columns;
@@ -50,6 +51,7 @@ mod selection;
 mod shape;
 mod summary;
 
+pub use areas::Areas;
 pub use boundary::{BOUNDARY_RATIO, boundary};
 pub use care_types::{Error, ErrorKind, Result};
 pub use compare::{CategoryDifference, CompareOptions, Comparison, Difference, Verdict, compare};

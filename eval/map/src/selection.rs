@@ -1,5 +1,5 @@
 //! Which pictures and categories are evaluated, and where they stand.
-use crate::{Error, Params, Result};
+use crate::{Areas, Error, Params, Result};
 use care_types::coco_json::Dataset;
 use care_types::{CategoryId, ImageId};
 
@@ -17,6 +17,8 @@ pub(crate) struct Selection {
     pub(crate) use_cats: bool,
     /// [`Params::quirks`].
     pub(crate) quirks: bool,
+    /// Where areas of detections come from; as the first record has it where nothing is said.
+    pub(crate) areas: Option<Areas>,
     /// Name of each category of `categories`.
     pub(crate) names: Vec<String>,
 }
@@ -48,7 +50,16 @@ impl Selection {
             |&id: &i64| gt.categories.iter().find(|c| c.id.0 == id).map_or("", |c| &c.name).to_string();
         let names = categories.ids.iter().map(name).collect();
         let (use_cats, quirks) = (params.use_cats, params.quirks);
-        Ok(Selection { images, categories, known_images, known_categories, use_cats, quirks, names })
+        Ok(Selection {
+            images,
+            categories,
+            known_images,
+            known_categories,
+            use_cats,
+            quirks,
+            areas: None,
+            names,
+        })
     }
 
     /// Number of separately scored categories.

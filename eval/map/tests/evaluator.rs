@@ -90,6 +90,7 @@ fn shards_of_one_file_give_the_bits_of_one_run() {
             data.params.max_dets = vec![3, 1, 2];
         }
         for count in [1, 2, 3, 8] {
+            assert_eq!(Shard { index: count, count }.images(&data.gt).next(), None);
             let mut all = evaluator(&data);
             for index in (0..count).rev() {
                 let mut part = evaluator(&data);

@@ -3,7 +3,7 @@ use super::record::Record;
 use super::{Evaluator, Picture, count, matched, merge};
 use crate::funnel::Funnel;
 use crate::selection::{Positions, Selection};
-use crate::{Error, Result};
+use crate::{Areas, Error, Result};
 use care_types::ImageId;
 use care_types::coco_json::{Annotation, Dataset, Image, ResultRecord};
 
@@ -20,9 +20,18 @@ impl Shard {
     /// The pictures of the part, by ascending id; none for a part that cannot be.
     pub fn images(self, gt: &Dataset) -> impl Iterator<Item = ImageId> {
         let known = Positions::ascending(gt.images.iter().map(|i| i.id.0));
-        let ids = known.ids.into_iter().skip(self.index).step_by(self.count.max(1));
-        ids.map(ImageId)
+        let ids = if self.index < self.count { known.ids } else { Vec::new() };
+        ids.into_iter().skip(self.index).step_by(self.count.max(1)).map(ImageId)
     }
+}
+
+/// Pictures to add.
+struct Part {
+    own: Positions,
+    /// All of the data set.
+    known: Positions,
+    /// Whether objects of unknown pictures are counted.
+    orphans: bool,
 }
 
 impl Evaluator {
@@ -30,8 +39,8 @@ impl Evaluator {
     ///
     /// # Errors
     /// `Input`, and nothing is added: as [`crate::evaluate`], where the numbers of records are those within the picture;
-    /// a record of another picture; a picture that was added before; detections with boxes where earlier ones had none,
-    /// or the other way round.
+    /// a record of another picture; a picture that was added before; a first detection with a box where the first of
+    /// earlier pictures had none, or the other way round, unless [`Self::with_areas`] has decided.
     pub fn add(
         &mut self,
         image: &Image,
@@ -50,8 +59,9 @@ impl Evaluator {
         }
         let data = Dataset { images: vec![image.clone()], annotations, ..Dataset::default() };
         let own = Positions::ascending(std::iter::once(id.0));
-        self.take((&data, results), own.clone(), own, true)
-            .map_err(|e| e.context(format_args!("picture {id}")))
+        let part = Part { known: own.clone(), own, orphans: true };
+        let areas = Areas::of(results).filter(|_| !self.areas_are_given);
+        self.take((&data, results), part, areas).map_err(|e| e.context(format_args!("picture {id}")))
     }
 
     /// Adds all pictures of a data set.
@@ -81,31 +91,31 @@ impl Evaluator {
             return Err(Error::input("the ground truth has no images"));
         }
         let own = Positions::ascending(shard.images(gt).map(|id| id.0));
-        self.take((gt, dt), own, known, index == 0)
+        self.take((gt, dt), Part { own, known, orphans: index == 0 }, Areas::of(dt))
     }
 
-    /// Adds the pictures `own` of the pictures `known`.
+    /// Adds the pictures of a part, whose areas come from `areas`.
     fn take(
         &mut self,
         (gt, dt): (&Dataset, &[ResultRecord]),
-        own: Positions,
-        known: Positions,
-        orphans: bool,
+        Part { own, known, orphans }: Part,
+        areas: Option<Areas>,
     ) -> Result<()> {
         merge::refuse_overlap(&self.pictures, own.ids.iter().copied(), own.len())?;
-        let areas_of_boxes = merge::one_area_rule(self.areas_of_boxes, dt.first().map(|r| r.bbox.is_some()))?;
+        let areas = merge::one_area_rule(self.areas, areas)?;
         let wanted = self.params.img_ids.as_deref().filter(|ids| !ids.is_empty());
         let wanted = wanted.map(|ids| Positions::ascending(ids.iter().map(|i| i.0)));
         let is_wanted = |id: &i64| wanted.as_ref().is_none_or(|wanted| wanted.get(*id).is_some());
         let evaluated = Positions::ascending(own.ids.iter().copied().filter(is_wanted));
-        let selection = self.select(evaluated, known.clone(), self.params.quirks);
+        let select = |images, quirks| Selection { areas, ..self.select(images, known.clone(), quirks) };
+        let selection = select(evaluated, self.params.quirks);
 
         let mut funnel = Funnel::default();
         let (iou_type, rules) = (self.params.iou_type, &self.rules);
         let matched = matched::records(gt, dt, iou_type, (&selection, rules), &mut funnel)?;
         let odd = matched.iter().filter(|m| m.id_zero && !self.params.quirks).map(|m| m.image as usize);
         let odd = Positions::ascending(odd.map(|at| selection.images.ids[at]));
-        let quirky = self.select(odd, known, true);
+        let quirky = select(odd, true);
         let again = match quirky.images.len() {
             0 => Vec::new(),
             _ => matched::records(gt, dt, iou_type, (&quirky, rules), &mut Funnel::default())?,
@@ -121,7 +131,7 @@ impl Evaluator {
         for (&id, matched) in quirky.images.ids.iter().zip(again) {
             self.pictures.entry(id).and_modify(|picture| picture.pycocotools = Some(matched.record));
         }
-        self.areas_of_boxes = areas_of_boxes;
+        self.areas = areas;
         count::add(&mut self.funnel, funnel);
         Ok(())
     }
@@ -135,6 +145,7 @@ impl Evaluator {
             known_categories: self.selection.known_categories.clone(),
             use_cats: self.params.use_cats,
             quirks,
+            areas: self.areas,
             names: Vec::new(),
         }
     }

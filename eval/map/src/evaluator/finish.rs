@@ -1,6 +1,6 @@
 //! From what was kept of the pictures to the figures.
 use super::record::Summary;
-use super::{Evaluator, Picture, Record};
+use super::{Evaluator, Picture, Record, count};
 use crate::funnel::Funnel;
 use crate::matching::Outcomes;
 use crate::metrics::CocoMetrics;
@@ -14,19 +14,28 @@ impl Evaluator {
     /// `Input` without pictures, and for [`crate::Params::quirks`] with annotation ids that occur more than once.
     /// `Config` for an id in `imgIds` that was not added.
     pub fn finish(&self) -> Result<CocoMetrics> {
-        if self.pictures.is_empty() {
-            return Err(Error::input("the ground truth has no images"));
-        }
         let wanted = self.params.img_ids.as_deref().unwrap_or_default();
         if let Some(id) = wanted.iter().find(|id| !self.contains(**id)) {
             return Err(Error::config(format!(
                 "evaluation parameters: imgIds has {id}, which is not in the ground truth"
             )));
         }
+        self.finish_with(&[], Funnel::default())
+    }
+
+    /// The figures, with pictures of these ids beside, which are not evaluated, and what was counted in them.
+    pub(super) fn finish_with(&self, others: &[i64], of_others: Funnel) -> Result<CocoMetrics> {
+        if self.pictures.is_empty() {
+            return Err(Error::input("the ground truth has no images"));
+        }
         let mut outcomes = self.empty_outcomes();
         let show = |_, group: u32, cell: &mut Outcomes| outcomes[group as usize].append(cell);
         let summaries = self.each_cell(|picture| &picture.record, show)?;
-        let (funnel, selection) = (self.whole_funnel(&summaries), self.whole_selection(&summaries));
+        let mut funnel = self.whole_funnel(&summaries);
+        count::add(&mut funnel, of_others);
+        funnel.images.in_ground_truth += others.len();
+        funnel.images.not_selected += others.len();
+        let selection = self.whole_selection(&summaries, others);
         let duplicates = funnel.annotations.duplicate_ids;
         if self.params.quirks && duplicates > 0 {
             return Err(Error::input(format!(
@@ -71,9 +80,9 @@ impl Evaluator {
         Ok(summaries)
     }
 
-    fn whole_selection(&self, summaries: &[Summary]) -> Selection {
+    fn whole_selection(&self, summaries: &[Summary], others: &[i64]) -> Selection {
         let evaluated = self.pictures.keys().zip(summaries).filter(|(_, s)| s.evaluated).map(|(id, _)| *id);
-        let known = Positions::ascending(self.pictures.keys().copied());
+        let known = Positions::ascending(self.pictures.keys().chain(others).copied());
         Selection {
             names: self.selection.names.clone(),
             ..self.select(Positions::ascending(evaluated), known, self.params.quirks)

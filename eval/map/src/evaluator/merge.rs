@@ -1,6 +1,6 @@
 //! Joining evaluators, and what forbids it.
 use super::{Evaluator, Picture, Source, count};
-use crate::{Error, Params, Result};
+use crate::{Areas, Error, Params, Result};
 use care_types::coco_json::Category;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,13 +16,13 @@ impl Evaluator {
         self.refuse_difference(&other).map_err(cannot)?;
         refuse_overlap(&self.pictures, other.pictures.keys().copied(), other.pictures.len())
             .map_err(cannot)?;
-        self.areas_of_boxes = one_area_rule(self.areas_of_boxes, other.areas_of_boxes).map_err(cannot)?;
+        self.areas = one_area_rule(self.areas, other.areas).map_err(cannot)?;
         self.pictures.append(&mut other.pictures);
         count::add(&mut self.funnel, other.funnel);
         Ok(())
     }
 
-    fn refuse_difference(&self, other: &Evaluator) -> Result<()> {
+    pub(super) fn refuse_difference(&self, other: &Evaluator) -> Result<()> {
         let difference = params_difference(&self.params, &other.params)
             .or_else(|| category_difference(&self.categories, &other.categories))
             .or_else(|| source_difference(&self.source, &other.source));
@@ -68,11 +68,14 @@ pub(super) fn refuse_overlap(
     )))
 }
 
-/// pycocotools takes the areas of all detections from their boxes when the first one has a box, else from their masks.
-pub(super) fn one_area_rule(first: Option<bool>, second: Option<bool>) -> Result<Option<bool>> {
+/// Areas come from the same place for all detections.
+pub(super) fn one_area_rule(first: Option<Areas>, second: Option<Areas>) -> Result<Option<Areas>> {
     match (first, second) {
         (Some(a), Some(b)) if a != b => {
-            let [a, b] = [a, b].map(|boxes| if boxes { "have boxes" } else { "have no boxes" });
+            let [a, b] = [a, b].map(|areas| match areas {
+                Areas::OfBoxes => "have boxes",
+                Areas::OfMasks => "have no boxes",
+            });
             Err(Error::input(format!(
                 "detections here {a} and there {b}: areas come from boxes or from masks, the same for all"
             )))

@@ -2,7 +2,7 @@
 use super::{Evaluator, Picture, Record, Source, count, finish};
 use crate::funnel::Funnel;
 use crate::matching::Outcomes;
-use crate::{Error, Params, Result};
+use crate::{Areas, Error, Params, Result};
 use care_types::coco_json::Category;
 use care_types::state::{StateKind, StateReader, StateWriter, read_state, write_state};
 use care_types::{CategoryId, ImageId};
@@ -24,7 +24,11 @@ impl Evaluator {
         });
         body.text(&self.source.ground_truth);
         body.text(&self.source.results);
-        body.number(self.areas_of_boxes.map_or(0, |boxes| 1 + u64::from(boxes)));
+        body.number(match self.areas {
+            None => 0,
+            Some(Areas::OfMasks) => 1,
+            Some(Areas::OfBoxes) => 2,
+        });
         count::sums(&mut self.funnel.clone()).into_iter().for_each(|n| body.number(*n as u64));
         let mut before = 0i64;
         body.list(self.pictures.iter(), |to, (&id, picture)| {
@@ -116,9 +120,10 @@ fn read_body(from: &mut StateReader<'_>) -> Result<Evaluator> {
         Ok(Category { id: CategoryId(from.signed(name)?), name: from.text(name)?, supercategory: None })
     })?;
     let source = Source { ground_truth: from.text("ground truth")?, results: from.text("results")? };
-    let areas_of_boxes = match from.number("areas")? {
+    let areas = match from.number("areas")? {
         0 => None,
-        n @ 1..=2 => Some(n == 2),
+        1 => Some(Areas::OfMasks),
+        2 => Some(Areas::OfBoxes),
         n => return Err(Error::input(format!("areas: {n}, not 0 to 2"))),
     };
     let mut funnel = Funnel::default();
@@ -132,7 +137,7 @@ fn read_body(from: &mut StateReader<'_>) -> Result<Evaluator> {
     let mut evaluator = Evaluator::new(&categories, &params)?.with_source(source);
     evaluator.pictures = read_pictures(from, &evaluator)?;
     from.end()?;
-    (evaluator.funnel, evaluator.areas_of_boxes) = (funnel, areas_of_boxes);
+    (evaluator.funnel, evaluator.areas) = (funnel, areas);
     Ok(evaluator)
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
             .map(|(i, name)| Category {
                 id: CategoryId(i as i64 + 1),
                 name: (*name).to_owned(),
-                supercategory: None,
+                ..Default::default()
             })
             .collect(),
         ..Default::default()
@@ -65,11 +65,12 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
         let Ok(at) = every.binary_search(stem) else {
             remarks
                 .push(format!("{stem}: is listed, but has no XML file: taken as a picture without objects"));
-            truth.images.push(Image { id, width: 0, height: 0, file_name: stem.clone() });
+            truth.images.push(Image { id, file_name: stem.clone(), ..Default::default() });
             continue;
         };
         let Read { width, height, objects } = &read[at];
-        truth.images.push(Image { id, width: *width, height: *height, file_name: stem.clone() });
+        let (width, height) = (*width, *height);
+        truth.images.push(Image { id, width, height, file_name: stem.clone(), ..Default::default() });
         for object in objects {
             let category = names.binary_search(&object.name.as_str()).unwrap_or(0);
             truth.annotations.push(Annotation {
@@ -78,10 +79,9 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
                 category_id: CategoryId(category as i64 + 1),
                 bbox: Some(object.bbox),
                 area: Some(object.bbox.area()),
-                segmentation: None,
                 // what COCO calls a crowd: neither to be found nor background
                 iscrowd: object.difficult,
-                ignore: false,
+                ..Default::default()
             });
         }
     }

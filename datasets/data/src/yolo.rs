@@ -154,7 +154,7 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
     let category = |(i, name): (usize, &String)| Category {
         id: CategoryId(i as i64),
         name: name.clone(),
-        supercategory: None,
+        ..Default::default()
     };
     let mut truth = coco_json::Dataset {
         categories: names.iter().enumerate().map(category).collect(),
@@ -165,7 +165,13 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
         let id = ImageId(i as i64 + 1);
         let Size { width, height } = read.size;
         let name = picture.strip_prefix(folder).unwrap_or(picture);
-        truth.images.push(Image { id, width, height, file_name: name.display().to_string() });
+        truth.images.push(Image {
+            id,
+            width,
+            height,
+            file_name: name.display().to_string(),
+            ..Default::default()
+        });
         files.push(match picture.is_file() {
             true => Resolved::Found(picture.clone()),
             false => Resolved::Missing(picture.clone()),
@@ -179,8 +185,7 @@ pub(crate) fn open(folder: &Path, split: &str) -> Result<AnnotatedSet> {
                 bbox: Some(object.bbox),
                 area: Some(object.bbox.area()),
                 segmentation: object.polygon.map(|p| Segmentation::Polygons(vec![p])),
-                iscrowd: false,
-                ignore: false,
+                ..Default::default()
             };
             truth.annotations.push(annotation);
         }

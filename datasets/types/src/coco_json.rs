@@ -12,6 +12,6 @@ mod object;
 mod results;
 mod segmentation;
 
-pub use annotation::{Annotation, Category, Image};
+pub use annotation::{Annotation, Category, Frequency, Image};
 pub use dataset::{Dataset, parse_dataset, read_dataset};
 pub use results::{ResultRecord, parse_results, read_results, results_json, write_results};

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn category_ids_with_holes_become_contiguous_classes() {
         let categories: Vec<Category> = [(7, "dog"), (0, "cat"), (90, "cow")]
-            .map(|(id, name)| Category { id: CategoryId(id), name: name.into(), supercategory: None })
+            .map(|(id, name)| Category { id: CategoryId(id), name: name.into(), ..Default::default() })
             .into();
         let map = LabelMap::from_categories(&categories);
         assert_eq!(map.index_of_id(CategoryId(90)), Some(ClassIndex(2)));

@@ -1,5 +1,5 @@
 //! Whatever the bytes are, reading ends with a value or an error of kind `Input`, never with a panic.
-use care_types::coco_json::{Annotation, Category, Dataset, Image, ResultRecord};
+use care_types::coco_json::{Annotation, Category, Dataset, Frequency, Image, ResultRecord};
 use care_types::coco_json::{
     parse_dataset, parse_results, read_dataset, read_results, results_json, write_results,
 };
@@ -64,6 +64,7 @@ proptest! {
             category_id: CategoryId(1),
             bbox: (!mask).then_some(BoxXywh::new(x, score, 1.0 / 3.0, 1e-7)),
             segmentation: mask.then(|| Rle::from_counts(3, 4, &[2, 3, 7]).unwrap()),
+            keypoints: mask.then(|| vec![x, 1.0 / 3.0, 2.0]),
             score,
         }).collect();
         prop_assert_eq!(parse_results(results_json(&records).as_bytes()).unwrap(), records);
@@ -82,12 +83,26 @@ fn an_annotation_file_survives_writing() {
         segmentation: Some(rle),
         iscrowd: true,
         ignore: true,
+        keypoints: Some(vec![0.1, 2.5, 2.0]),
+        num_keypoints: Some(1),
     };
     let dataset = Dataset {
         info: serde_json::json!({"year": 2026}),
-        images: vec![Image { id: ImageId(-3), width: 4, height: 3, file_name: "a \"b\".jpg".into() }],
+        images: vec![Image {
+            id: ImageId(-3),
+            width: 4,
+            height: 3,
+            file_name: "a \"b\".jpg".into(),
+            neg_category_ids: Some(vec![CategoryId(3), CategoryId(-1)]),
+            not_exhaustive_category_ids: Some(Vec::new()),
+        }],
         annotations: vec![annotation],
-        categories: vec![Category { id: CategoryId(90), name: "ü".into(), supercategory: Some("x".into()) }],
+        categories: vec![Category {
+            id: CategoryId(90),
+            name: "ü".into(),
+            supercategory: Some("x".into()),
+            frequency: Some(Frequency::Common),
+        }],
     };
     let text = serde_json::to_vec(&dataset).unwrap();
     assert_eq!(parse_dataset(&text).unwrap(), dataset);

@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release -p care-map --example evaluate < jobs.txt`
 //!
-//! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm", "quirks": bool, "params": {…}}`; the
+//! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm" | "keypoints" |
+//! "boundary", "benchmark": "coco" | "lvis", "quirks": bool, "params": {…}}`; the
 //! answer is a line with the figures and the arrays behind them, or `{"error": …}`.
-use care_map::{CocoMetrics, Params, Result, evaluate};
+use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate};
 use care_types::coco_json::{read_dataset, read_results};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -30,8 +31,12 @@ fn run(line: &str) -> Result<CocoMetrics> {
     let job: Value = serde_json::from_str(line).map_err(bad)?;
     let path = |key: &str| Path::new(job[key].as_str().unwrap_or_default()).to_path_buf();
     let params = if job["params"].is_null() { "{}".to_string() } else { job["params"].to_string() };
-    let mut params =
-        Params::from_json(params.as_bytes(), job["iou_type"].as_str().unwrap_or("bbox").parse()?)?;
+    let kind = job["iou_type"].as_str().unwrap_or("bbox").parse()?;
+    let base = match job["benchmark"].as_str().unwrap_or("coco").parse()? {
+        Benchmark::Coco => Params::new(kind),
+        Benchmark::Lvis => Params::lvis(kind),
+    };
+    let mut params = base.with_json(params.as_bytes())?;
     params.quirks = job["quirks"].as_bool().unwrap_or(false);
     evaluate(&read_dataset(&path("gt"))?, &read_results(&path("dt"))?, &params)
 }

@@ -31,8 +31,9 @@ pub(crate) fn curves<S: Shape>(
         })
         .collect();
     count_images(truths, found, selection, funnel);
-    funnel.detections.beyond_max_dets = groups.iter().map(|g| g.dropped).sum();
-    funnel.detections.used = found.keys.len() - funnel.detections.beyond_max_dets;
+    let dropped: usize = groups.iter().map(|g| g.dropped).sum();
+    funnel.detections.beyond_max_dets += dropped;
+    funnel.detections.used = found.keys.len() - dropped;
     join(&groups, &rules, params)
 }
 

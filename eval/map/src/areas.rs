@@ -9,12 +9,18 @@ pub enum Areas {
     OfBoxes,
     /// That of its mask: the first record has no box. Others may have one.
     OfMasks,
+    /// That of the box around its joints: the first record has joints, and neither box nor mask.
+    OfJoints,
 }
 
 impl Areas {
     /// pycocotools' choice for a results file; `None` without records.
     pub fn of(results: &[ResultRecord]) -> Option<Self> {
         let first = results.first()?;
-        Some(if first.bbox.is_some() { Areas::OfBoxes } else { Areas::OfMasks })
+        Some(match (first.bbox, &first.segmentation, &first.keypoints) {
+            (Some(_), ..) => Areas::OfBoxes,
+            (None, None, Some(_)) => Areas::OfJoints,
+            _ => Areas::OfMasks,
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! From records to what matching needs; every check of the data is here.
 use crate::cells::{Cells, Key, sort};
+use crate::federation::has_area;
 use crate::funnel::Funnel;
 use crate::selection::Selection;
 use crate::shape::Mask;
-use crate::{Areas, Error, Result};
+use crate::{Areas, Error, IouType, Result};
 use care_types::coco_json::{Annotation, Dataset, ResultRecord};
 use care_types::{BoxXywh, Rle, Segmentation, Size};
 use rayon::prelude::*;
@@ -14,7 +15,10 @@ use std::collections::HashMap;
 pub(crate) struct Truth<S> {
     pub(crate) shape: S,
     pub(crate) area: f64,
+    /// It absorbs any number of detections.
     pub(crate) crowd: bool,
+    /// It is not to be found: whoever finds it counts neither way.
+    pub(crate) ignored: bool,
     /// Whoever finds it is counted as having found nothing (pycocotools, id 0).
     pub(crate) uncounted: bool,
 }
@@ -24,6 +28,8 @@ pub(crate) struct Found<S> {
     pub(crate) shape: S,
     pub(crate) area: f64,
     pub(crate) score: f64,
+    /// Finding nothing is not held against it.
+    pub(crate) forgiven: bool,
 }
 
 pub(crate) fn truth_boxes(
@@ -59,7 +65,7 @@ pub(crate) fn found_boxes(
     selection: &Selection,
     funnel: &mut Funnel,
 ) -> Result<Cells<Found<BoxXywh>>> {
-    let by_box = areas_are_of_boxes(dt, selection);
+    let by_box = areas(dt, selection) == Areas::OfBoxes;
     let boxes = |k: &Key| dt[k.record as usize].bbox;
     let cells = found(dt, selection, funnel, |_, r| {
         if by_box {
@@ -82,7 +88,7 @@ pub(crate) fn found_masks<'a>(
     selection: &Selection,
     funnel: &mut Funnel,
 ) -> Result<Cells<Found<Mask<'a>>>> {
-    let by_box = areas_are_of_boxes(dt, selection);
+    let by_box = areas(dt, selection) == Areas::OfBoxes;
     let images = ImageSizes::new(gt, selection);
     found(dt, selection, funnel, |image, r| {
         if by_box && r.bbox.is_none() {
@@ -101,11 +107,12 @@ pub(crate) fn found_masks<'a>(
     })
 }
 
-fn areas_are_of_boxes(dt: &[ResultRecord], selection: &Selection) -> bool {
-    selection.areas.or(Areas::of(dt)) == Some(Areas::OfBoxes)
+/// Where the areas of detections come from; without detections it does not matter.
+pub(crate) fn areas(dt: &[ResultRecord], selection: &Selection) -> Areas {
+    selection.areas.or(Areas::of(dt)).unwrap_or(Areas::OfMasks)
 }
 
-fn truths<'a, S: Send>(
+pub(crate) fn truths<'a, S: Send>(
     gt: &'a Dataset,
     selection: &Selection,
     funnel: &mut Funnel,
@@ -116,15 +123,30 @@ fn truths<'a, S: Send>(
     } else {
         truth_keys(gt, &(0..gt.annotations.len()).collect::<Vec<_>>(), selection, funnel)
     };
-    count_used(gt, &keys, funnel);
+    count_used(gt, &keys, selection, funnel);
     let build = |key: &Key| {
         let a = &gt.annotations[key.record as usize];
         let (shape, area) = shape(key.image, a)
             .and_then(|s| finite(a.bbox, s))
             .map_err(|e| e.context(annotation_name(key, a)))?;
-        Ok(Truth { shape, area, crowd: a.iscrowd, uncounted: selection.quirks && a.id == 0 })
+        let (crowd, ignored) = exempt(a, selection);
+        Ok(Truth { shape, area, crowd, ignored, uncounted: selection.quirks && a.id == 0 })
     };
     cells(keys, selection, build)
+}
+
+/// Whether an object absorbs detections, and whether it is not to be found. Of the programs that define the figures,
+/// pycocotools overwrites `ignore`, the one for boundaries looks at it, and lvis-api does not know crowds.
+fn exempt(a: &Annotation, selection: &Selection) -> (bool, bool) {
+    if selection.federation.is_some() {
+        return (false, a.ignore);
+    }
+    let ignored = match selection.iou_type {
+        IouType::Bbox | IouType::Segm => false,
+        IouType::Keypoints => a.num_keypoints == Some(0),
+        IouType::Boundary => a.ignore,
+    };
+    (a.iscrowd, a.iscrowd || ignored)
 }
 
 fn annotation_name(key: &Key, a: &Annotation) -> String {
@@ -143,7 +165,10 @@ fn truth_keys(gt: &Dataset, records: &[usize], selection: &Selection, funnel: &m
         } else if selection.known_categories.get(a.category_id.0).is_none() {
             count.unknown_category += 1;
         } else if let Some(key) = selected(a.image_id.0, a.category_id.0, record, selection) {
-            keys.push(key);
+            match selection.federation.is_some() && !has_area(a.area) {
+                true => count.without_area += 1,
+                false => keys.push(key),
+            }
         } else {
             count.not_selected += 1;
         }
@@ -166,12 +191,14 @@ fn records_pycocotools_sees(gt: &Dataset, selection: &Selection) -> Vec<usize> {
     seen.iter().map(|&(_, record)| last[&gt.annotations[record].id]).collect()
 }
 
-fn count_used(gt: &Dataset, keys: &[Key], funnel: &mut Funnel) {
+fn count_used(gt: &Dataset, keys: &[Key], selection: &Selection, funnel: &mut Funnel) {
     let count = &mut funnel.annotations;
     let mut ids: Vec<i64> = Vec::with_capacity(keys.len());
     for a in keys.iter().map(|k| &gt.annotations[k.record as usize]) {
-        count.crowd += usize::from(a.iscrowd);
-        count.ignore_flag_without_effect += usize::from(a.ignore && !a.iscrowd);
+        let (crowd, ignored) = exempt(a, selection);
+        count.crowd += usize::from(crowd);
+        count.ignored += usize::from(ignored && !crowd);
+        count.ignore_flag_without_effect += usize::from(a.ignore && !ignored);
         count.area_missing += usize::from(a.area.is_none());
         count.id_zero += usize::from(a.id == 0);
         ids.push(a.id);
@@ -181,7 +208,7 @@ fn count_used(gt: &Dataset, keys: &[Key], funnel: &mut Funnel) {
     count.duplicate_ids = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
 }
 
-fn found<'a, S: Send>(
+pub(crate) fn found<'a, S: Send>(
     dt: &'a [ResultRecord],
     selection: &Selection,
     funnel: &mut Funnel,
@@ -194,9 +221,19 @@ fn found<'a, S: Send>(
             .and_then(|s| finite(r.bbox, s))
             .map_err(|e| e.context(format_args!("results[{}]", key.record)))?;
         // Adding zero makes -0.0 equal to 0.0 for sorting by bits.
-        Ok(Found { shape, area, score: r.score + 0.0 })
+        let federation = selection.federation.as_ref();
+        let forgiven = federation.is_some_and(|f| !f.is_exhaustive(key.image, r.category_id.0));
+        Ok(Found { shape, area, score: r.score + 0.0, forgiven })
     };
-    cells(keys, selection, build)
+    let cells = cells(keys, selection, build)?;
+    if selection.federation.is_none() {
+        return Ok(cells);
+    }
+    let before = cells.keys.len();
+    let (keys, items): (Vec<Key>, Vec<Found<S>>) =
+        cells.keys.into_iter().zip(cells.items).filter(|(_, f)| has_area(Some(f.area))).unzip();
+    funnel.detections.without_area = before - keys.len();
+    Ok(Cells { keys, items })
 }
 
 /// The detections to score and where they belong; counts the others.
@@ -204,6 +241,7 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
     let count = &mut funnel.detections;
     count.in_results = dt.len();
     let mut keys = Vec::with_capacity(dt.len());
+    let federation = selection.federation.as_ref().map(|f| (f, f.beyond(dt)));
     for (record, r) in dt.iter().enumerate() {
         if selection.known_images.get(r.image_id.0).is_none() {
             return Err(unknown_image(dt, record, selection));
@@ -214,7 +252,11 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
         if selection.known_categories.get(r.category_id.0).is_none() {
             count.unknown_category += 1;
         } else if let Some(key) = selected(r.image_id.0, r.category_id.0, record, selection) {
-            keys.push(key);
+            match &federation {
+                Some((_, beyond)) if beyond[record] => count.beyond_max_dets += 1,
+                Some((f, _)) if !f.is_verified(key.image, r.category_id.0) => count.unverified += 1,
+                _ => keys.push(key),
+            }
         } else {
             count.not_selected += 1;
         }

@@ -83,7 +83,7 @@ pub struct CategoryDifference {
 /// Two results compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Those of [`crate::figures`] that are defined.
+    /// Those of [`crate::Params::figures`] that are defined.
     pub figures: Vec<Difference>,
     /// Of the categories with objects, by ascending id.
     pub per_category: Vec<CategoryDifference>,

@@ -36,7 +36,7 @@ use crate::selection::Selection;
 use crate::{Areas, Error, Params, Result};
 pub use add::Shard;
 use care_types::ImageId;
-use care_types::coco_json::{Category, Dataset, Image};
+use care_types::coco_json::{Category, Dataset, Frequency, Image};
 pub(crate) use merge::refuse_other_task;
 use record::{Layout, Record};
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ impl Evaluator {
     /// `Config` for parameters that cannot be meant, and for arrays of more than 2²⁸ values.
     pub fn new(categories: &[Category], params: &Params) -> Result<Self> {
         params.validate()?;
-        let no_picture = Image { id: ImageId(0), width: 0, height: 0, file_name: String::new() };
+        let no_picture = Image::default();
         let data =
             Dataset { images: vec![no_picture], categories: categories.to_vec(), ..Dataset::default() };
         let selection = Selection::new(&data, &Params { img_ids: None, ..params.clone() })?;
@@ -185,6 +185,11 @@ impl Evaluator {
             return vec![(-1, "all categories as one".into())];
         }
         self.selection.categories.ids.iter().copied().zip(self.selection.names.iter().cloned()).collect()
+    }
+
+    /// The positions of those that are this common, or of all; of none when categories are not told apart.
+    pub(crate) fn groups_of(&self, frequency: Option<Frequency>) -> Vec<usize> {
+        self.selection.groups_of(frequency)
     }
 
     fn layout(&self) -> Layout {

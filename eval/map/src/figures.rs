@@ -1,5 +1,6 @@
 //! The figures that an evaluation is summed up in, as pycocotools lists them.
-use crate::params::IouType;
+use crate::kind::{Benchmark, IouType};
+use care_types::coco_json::Frequency;
 
 /// A mean over a part of the curves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Figure {
     pub area: &'static str,
     /// At how many detections per picture and category.
     pub dets: Dets,
+    /// Of the categories that are this common, or of all.
+    pub frequency: Option<Frequency>,
 }
 
 /// One of the `maxDets` of the parameters.
@@ -36,11 +39,11 @@ impl Dets {
 }
 
 const fn ap(name: &'static str, iou: Option<f64>, area: &'static str, dets: Dets) -> Figure {
-    Figure { name, precision: true, iou, area, dets }
+    Figure { name, precision: true, iou, area, dets, frequency: None }
 }
 
 const fn ar(name: &'static str, iou: Option<f64>, area: &'static str, dets: Dets) -> Figure {
-    Figure { name, precision: false, iou, area, dets }
+    Figure { name, precision: false, iou, area, dets, frequency: None }
 }
 
 const FIRST: Dets = Dets::Nth(0);
@@ -63,9 +66,59 @@ const OBJECTS: [Figure; 12] = [
     ar("ARl", None, "large", THIRD),
 ];
 
-/// The figures of one kind of comparison, in pycocotools' order.
+const fn of_those(name: &'static str, frequency: Frequency) -> Figure {
+    Figure { name, precision: true, iou: None, area: "all", dets: FIRST, frequency: Some(frequency) }
+}
+
+/// LVIS; there is one maxDets. The names are those of 300.
+const FEDERATED: [Figure; 13] = [
+    ap("AP", None, "all", FIRST),
+    ap("AP50", Some(0.5), "all", FIRST),
+    ap("AP75", Some(0.75), "all", FIRST),
+    ap("APs", None, "small", FIRST),
+    ap("APm", None, "medium", FIRST),
+    ap("APl", None, "large", FIRST),
+    of_those("APr", Frequency::Rare),
+    of_those("APc", Frequency::Common),
+    of_those("APf", Frequency::Frequent),
+    ar("AR@300", None, "all", FIRST),
+    ar("ARs@300", None, "small", FIRST),
+    ar("ARm@300", None, "medium", FIRST),
+    ar("ARl@300", None, "large", FIRST),
+];
+
+const TWENTY: Dets = Dets::Exactly(20);
+
+/// Keypoints; all at 20 detections.
+const JOINTS: [Figure; 10] = [
+    ap("AP", None, "all", TWENTY),
+    ap("AP50", Some(0.5), "all", TWENTY),
+    ap("AP75", Some(0.75), "all", TWENTY),
+    ap("APm", None, "medium", TWENTY),
+    ap("APl", None, "large", TWENTY),
+    ar("AR", None, "all", TWENTY),
+    ar("AR50", Some(0.5), "all", TWENTY),
+    ar("AR75", Some(0.75), "all", TWENTY),
+    ar("ARm", None, "medium", TWENTY),
+    ar("ARl", None, "large", TWENTY),
+];
+
+/// The figures of one kind of comparison by COCO's rules, in pycocotools' order.
 pub fn figures(kind: IouType) -> &'static [Figure] {
     match kind {
-        IouType::Bbox | IouType::Segm => &OBJECTS,
+        IouType::Bbox | IouType::Segm | IouType::Boundary => &OBJECTS,
+        IouType::Keypoints => &JOINTS,
+    }
+}
+
+/// The figures by LVIS' rules, in lvis-api's order.
+pub fn lvis_figures() -> &'static [Figure] {
+    &FEDERATED
+}
+
+pub(crate) fn of(benchmark: Benchmark, kind: IouType) -> &'static [Figure] {
+    match benchmark {
+        Benchmark::Coco => figures(kind),
+        Benchmark::Lvis => lvis_figures(),
     }
 }

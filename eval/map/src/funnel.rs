@@ -44,7 +44,7 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// Objects: `in_ground_truth = evaluated + unknown_image + unknown_category + not_selected`.
+/// Objects: `in_ground_truth = evaluated + unknown_image + unknown_category + not_selected + without_area`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AnnotationFunnel {
     /// Records in the file.
@@ -55,10 +55,17 @@ pub struct AnnotationFunnel {
     pub unknown_category: usize,
     /// Dropped: picture or category not among `imgIds`, `catIds`.
     pub not_selected: usize,
+    /// Dropped, by LVIS' rules: without area.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub without_area: usize,
     /// Used.
     pub evaluated: usize,
     /// Of those used: crowds, which count neither way.
     pub crowd: usize,
+    /// Of those used: not to be found without being crowds. With keypoints those without a labelled joint, with boundaries
+    /// and by LVIS' rules those marked `ignore`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ignored: usize,
     /// Of those used: marked `ignore`, which COCO's evaluation does not look at.
     pub ignore_flag_without_effect: usize,
     /// Of those used: no `area`; the box's (or, for masks, the mask's) was taken.
@@ -69,7 +76,7 @@ pub struct AnnotationFunnel {
     pub id_zero: usize,
 }
 
-/// Detections: `in_results = used + unknown_category + not_selected + beyond_max_dets`.
+/// Detections: `in_results = used + unknown_category + not_selected + beyond_max_dets + unverified + without_area`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DetectionFunnel {
     /// Records in the file.
@@ -78,8 +85,14 @@ pub struct DetectionFunnel {
     pub unknown_category: usize,
     /// Dropped: picture or category not among `imgIds`, `catIds`.
     pub not_selected: usize,
-    /// Dropped: more than the largest `maxDets` of their picture and category.
+    /// Dropped: more than the largest `maxDets` of their picture and category (by LVIS' rules, of their picture).
     pub beyond_max_dets: usize,
+    /// Dropped, by LVIS' rules: whether their category is in their picture is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unverified: usize,
+    /// Dropped, by LVIS' rules: without area.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub without_area: usize,
     /// Used.
     pub used: usize,
     /// Of those used, as boxes: a width or height below 0, which overlaps nothing.

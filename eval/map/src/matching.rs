@@ -183,8 +183,8 @@ impl<'a, S: Shape> Matcher<'a, S> {
         taken.clear();
         taken.resize(truths.len(), 0);
         for (rank, &d) in self.order.iter().enumerate() {
-            let area = self.found[d].area;
-            let outside = if area < low || area > high { all } else { 0 };
+            let &Found { area, forgiven, .. } = &self.found[d];
+            let excused = if forgiven || area < low || area > high { all } else { 0 };
             let ious = &self.ious[rank * truths.len()..][..truths.len()];
             self.targets.near(ious, self.rules.lowest, near);
             let mut flag = Flags::default();
@@ -197,8 +197,8 @@ impl<'a, S: Shape> Matcher<'a, S> {
                 flag.ignored |= if best.countable { 0 } else { bit };
                 flag.matched |= if truths[best.truth].uncounted { 0 } else { bit };
             }
-            // What found nothing is only held against it inside the area range.
-            flag.ignored |= outside & !flag.matched;
+            // What found nothing is only held against it inside the area range, and where it could have been found.
+            flag.ignored |= excused & !flag.matched;
             flags.push(flag);
         }
     }
@@ -220,7 +220,7 @@ struct Candidate {
 
 impl Targets {
     fn set<S>(&mut self, truths: &[Truth<S>], [low, high]: [f64; 2]) {
-        let counts = |&g: &usize| !(truths[g].crowd || truths[g].area < low || truths[g].area > high);
+        let counts = |&g: &usize| !(truths[g].ignored || truths[g].area < low || truths[g].area > high);
         self.order.clear();
         self.order.extend((0..truths.len()).filter(counts));
         self.countable = self.order.len();

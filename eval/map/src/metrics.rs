@@ -1,7 +1,7 @@
 //! The result of an evaluation: plain data.
-use crate::figures::figures;
+use crate::figures::{self, Figure};
 use crate::funnel::Funnel;
-use crate::params::IouType;
+use crate::kind::{Benchmark, IouType};
 use care_types::CategoryId;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 /// Everything an evaluation says. Undefined figures are −1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CocoMetrics {
-    /// In the order of [`figures`].
+    /// In the order of [`Protocol::figures`].
     pub stats: Vec<f64>,
     /// `maxDets`, ascending.
     pub max_dets: Vec<usize>,
@@ -28,7 +28,7 @@ pub struct CocoMetrics {
 impl CocoMetrics {
     /// The figures by name, in pycocotools' order.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        figures(self.protocol.iou_type).iter().map(|f| f.name).zip(self.stats.iter().copied())
+        self.protocol.figures().iter().map(|f| f.name).zip(self.stats.iter().copied())
     }
 
     /// A figure by its name.
@@ -57,7 +57,7 @@ impl Serialize for CocoMetrics {
     }
 }
 
-/// The figures of one category: range `all`, the third (or last) maxDets.
+/// The figures of one category: range `all`, the third (or last) maxDets, also where that is not 100.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CategoryMetrics {
     /// −1 when categories are not told apart.
@@ -78,8 +78,10 @@ pub struct CategoryMetrics {
 /// How the figures were made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Protocol {
-    /// Boxes or masks.
+    /// What was compared.
     pub iou_type: IouType,
+    /// Whose rules were followed.
+    pub benchmark: Benchmark,
     /// IoU thresholds.
     #[serde(rename = "iouThrs")]
     pub iou_thrs: Vec<f64>,
@@ -96,10 +98,23 @@ pub struct Protocol {
     pub use_cats: bool,
     /// Number of categories evaluated.
     pub categories: usize,
+    /// For keypoints: [`crate::Params::kpt_oks_sigmas`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kpt_oks_sigmas: Option<Vec<f64>>,
+    /// For boundaries: [`crate::Params::dilation_ratio`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dilation_ratio: Option<f64>,
     /// [`crate::Params::quirks`].
     pub pycocotools_quirks: bool,
     /// True when thresholds, recalls, ranges and maxDets are COCO's, and all pictures and categories were evaluated.
     pub standard: bool,
+}
+
+impl Protocol {
+    /// The figures that the evaluation is summed up in.
+    pub fn figures(&self) -> &'static [Figure] {
+        figures::of(self.benchmark, self.iou_type)
+    }
 }
 
 /// Precision, recall and scores as pycocotools' `eval` has them; −1 where there is no object to find.

@@ -1,47 +1,23 @@
 //! What to evaluate and how: pycocotools' `Params`, under its names.
+mod given;
+
+use crate::boundary::BOUNDARY_RATIO;
+use crate::figures::{self, Figure};
+use crate::keypoints::COCO_SIGMAS;
+use crate::kind::{Benchmark, IouType};
 use care_types::{CategoryId, Error, ImageId, Result};
-use serde::{Deserialize, Deserializer, Serialize};
-use std::str::FromStr;
-
-/// What is compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IouType {
-    /// Boxes.
-    #[default]
-    Bbox,
-    /// Masks.
-    Segm,
-}
-
-impl IouType {
-    /// `bbox` or `segm`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            IouType::Bbox => "bbox",
-            IouType::Segm => "segm",
-        }
-    }
-}
-
-impl FromStr for IouType {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "bbox" => Ok(IouType::Bbox),
-            "segm" => Ok(IouType::Segm),
-            _ => Err(Error::config(format!("iou type {text:?}: expected bbox or segm"))),
-        }
-    }
-}
+use given::Given;
+use serde::Serialize;
 
 /// The parameters of an evaluation. In JSON they have exactly pycocotools' names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Params {
-    /// Boxes or masks.
+    /// What is compared.
     #[serde(skip)]
     pub iou_type: IouType,
+    /// Whose rules are followed.
+    #[serde(skip)]
+    pub benchmark: Benchmark,
     /// Reproduce pycocotools where it is wrong: annotation id 0, repeated annotation ids, rectangles for box results
     /// that are evaluated as masks.
     #[serde(skip)]
@@ -52,7 +28,7 @@ pub struct Params {
     /// Recalls at which precision is read.
     #[serde(rename = "recThrs")]
     pub rec_thrs: Vec<f64>,
-    /// Most detections per picture and category; used in ascending order. The summary reads the first three (the last
+    /// Most detections per picture and category (with LVIS' rules, per picture); used in ascending order. The summary reads the first three (the last
     /// one, where there are fewer).
     #[serde(rename = "maxDets")]
     pub max_dets: Vec<usize>,
@@ -69,8 +45,12 @@ pub struct Params {
     #[serde(rename = "imgIds")]
     pub img_ids: Option<Vec<ImageId>>,
     /// False (or 0) to treat all categories as one.
-    #[serde(rename = "useCats", deserialize_with = "flag")]
+    #[serde(rename = "useCats")]
     pub use_cats: bool,
+    /// For keypoints: σ of each joint, in units of the square root of the object's area. As many as there are joints.
+    pub kpt_oks_sigmas: Vec<f64>,
+    /// For boundaries: width of the band in units of the picture's diagonal.
+    pub dilation_ratio: f64,
 }
 
 impl Params {
@@ -78,8 +58,9 @@ impl Params {
     pub fn new(iou_type: IouType) -> Self {
         const SIDE: [f64; 3] = [32.0, 96.0, 1e5];
         let [small, medium, large] = SIDE.map(|s| s * s);
-        Params {
+        let mut params = Params {
             iou_type,
+            benchmark: Benchmark::Coco,
             quirks: false,
             iou_thrs: linspace(0.5, 0.95, 10),
             rec_thrs: linspace(0.0, 1.0, 101),
@@ -89,7 +70,39 @@ impl Params {
             cat_ids: None,
             img_ids: None,
             use_cats: true,
+            kpt_oks_sigmas: COCO_SIGMAS.to_vec(),
+            dilation_ratio: BOUNDARY_RATIO,
+        };
+        if iou_type == IouType::Keypoints {
+            // COCO labels no joints of small people.
+            params.max_dets = vec![20];
+            params.area_rng.remove(1);
+            params.area_rng_lbl.remove(1);
         }
+        params
+    }
+
+    /// LVIS' own parameters, for boxes, masks or boundaries.
+    pub fn lvis(iou_type: IouType) -> Self {
+        Params { benchmark: Benchmark::Lvis, max_dets: vec![300], ..Params::new(iou_type) }
+    }
+
+    /// The parameters that published numbers are made with.
+    pub(crate) fn standard(&self) -> Self {
+        match self.benchmark {
+            Benchmark::Coco => Params::new(self.iou_type),
+            Benchmark::Lvis => Params::lvis(self.iou_type),
+        }
+    }
+
+    /// The figures that an evaluation is summed up in.
+    pub fn figures(&self) -> &'static [Figure] {
+        figures::of(self.benchmark, self.iou_type)
+    }
+
+    /// Whether there is something to say about what pycocotools would print.
+    pub(crate) fn tells_quirks(&self) -> bool {
+        self.benchmark == Benchmark::Coco && !self.quirks
     }
 
     /// COCO's parameters with those of a JSON object in their place.
@@ -97,18 +110,15 @@ impl Params {
     /// # Errors
     /// `Config` for anything but an object of known names and fitting values.
     pub fn from_json(bytes: &[u8], iou_type: IouType) -> Result<Self> {
-        if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Error::config("evaluation parameters: expected a JSON object"));
-        }
-        let params: Params = serde_json::from_slice(bytes).map_err(|e| {
-            let text = e.to_string().replace("expected usize", "expected a whole number of 0 or more");
-            Error::config(format!(
-                "evaluation parameters: {}{}",
-                text.replace("expected f64", "expected a number"),
-                did_you_mean(&text)
-            ))
-        })?;
-        let params = Params { iou_type, ..params };
+        Params::new(iou_type).with_json(bytes)
+    }
+
+    /// These parameters with those of a JSON object in their place.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn with_json(self, bytes: &[u8]) -> Result<Self> {
+        let params = Given::read(bytes)?.over(self);
         params.validate()?;
         Ok(params)
     }
@@ -131,8 +141,29 @@ impl Params {
         }
         let numbers = [("iouThrs", &self.iou_thrs), ("recThrs", &self.rec_thrs)];
         match numbers.iter().find(|(_, v)| v.iter().any(|x| x.is_nan())) {
-            Some((name, _)) => fail(format!("{name} has a NaN")),
-            None => Ok(()),
+            Some((name, _)) => return fail(format!("{name} has a NaN")),
+            None => {}
+        }
+        if self.benchmark == Benchmark::Lvis {
+            let refused = [
+                (self.iou_type == IouType::Keypoints, "LVIS has no keypoints"),
+                (self.quirks, "pycocotools' quirks are not lvis-api's"),
+                (self.max_dets.len() > 1, "LVIS has one maxDets"),
+            ];
+            if let Some((_, why)) = refused.iter().find(|(refused, _)| *refused) {
+                return fail((*why).into());
+            }
+        }
+        match self.iou_type {
+            IouType::Keypoints if self.kpt_oks_sigmas.is_empty() => fail("kpt_oks_sigmas is empty".into()),
+            IouType::Keypoints => match self.kpt_oks_sigmas.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+                Some(sigma) => fail(format!("kpt_oks_sigmas has {sigma}; each must be above 0")),
+                None => Ok(()),
+            },
+            IouType::Boundary if !(self.dilation_ratio > 0.0 && self.dilation_ratio <= 1.0) => {
+                fail(format!("dilation_ratio is {}; it must be above 0 and at most 1", self.dilation_ratio))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -142,29 +173,6 @@ impl Params {
         sorted.sort_unstable();
         sorted
     }
-}
-
-/// The parameter that an unknown field of serde's message is probably meant to be: letter case, an underscore, or an
-/// `s` too few or too many are the usual slips.
-fn did_you_mean(message: &str) -> String {
-    const NAMES: [&str; 8] =
-        ["iouThrs", "recThrs", "maxDets", "areaRng", "areaRngLbl", "catIds", "imgIds", "useCats"];
-    let bare = |name: &str| {
-        let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
-        letters.to_ascii_lowercase().trim_end_matches('s').to_string()
-    };
-    let other_words = [
-        ("categoryid", "catIds"),
-        ("imageid", "imgIds"),
-        ("iouthreshold", "iouThrs"),
-        ("maxdetection", "maxDets"),
-    ];
-    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    let near = unknown.map(bare).and_then(|u| {
-        let same = NAMES.into_iter().find(|n| bare(n) == u);
-        same.or_else(|| other_words.into_iter().find(|w| w.0 == u).map(|w| w.1))
-    });
-    near.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }
 
 impl Default for Params {
@@ -177,19 +185,6 @@ impl Default for Params {
 fn linspace(start: f64, stop: f64, n: usize) -> Vec<f64> {
     let step = (stop - start) / (n - 1) as f64;
     (0..n).map(|i| if i == n - 1 { stop } else { i as f64 * step + start }).collect()
-}
-
-fn flag<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<bool, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Flag {
-        Bool(bool),
-        Number(u8),
-    }
-    Ok(match Flag::deserialize(d)? {
-        Flag::Bool(v) => v,
-        Flag::Number(v) => v != 0,
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which pictures and categories are evaluated, and where they stand.
-use crate::{Areas, Error, Params, Result};
-use care_types::coco_json::Dataset;
+use crate::federation::Federation;
+use crate::{Areas, Benchmark, Error, IouType, Params, Result};
+use care_types::coco_json::{Dataset, Frequency};
 use care_types::{CategoryId, ImageId};
 
 /// Pictures and categories in the order of the evaluation.
@@ -19,8 +20,14 @@ pub(crate) struct Selection {
     pub(crate) quirks: bool,
     /// Where areas of detections come from; as the first record has it where nothing is said.
     pub(crate) areas: Option<Areas>,
+    /// [`Params::iou_type`].
+    pub(crate) iou_type: IouType,
     /// Name of each category of `categories`.
     pub(crate) names: Vec<String>,
+    /// How common each category of `categories` is.
+    pub(crate) frequencies: Vec<Option<Frequency>>,
+    /// What was looked for in the pictures; with COCO's rules, everything in all of them.
+    pub(crate) federation: Option<Federation>,
 }
 
 impl Selection {
@@ -49,7 +56,8 @@ impl Selection {
         let name =
             |&id: &i64| gt.categories.iter().find(|c| c.id.0 == id).map_or("", |c| &c.name).to_string();
         let names = categories.ids.iter().map(name).collect();
-        let (use_cats, quirks) = (params.use_cats, params.quirks);
+        let frequencies = frequencies(gt, &categories, params)?;
+        let (use_cats, quirks, iou_type) = (params.use_cats, params.quirks, params.iou_type);
         Ok(Selection {
             images,
             categories,
@@ -58,14 +66,50 @@ impl Selection {
             use_cats,
             quirks,
             areas: None,
+            iou_type,
             names,
+            frequencies,
+            federation: None,
         })
+    }
+
+    /// With what was looked for in the pictures, when the rules ask for it.
+    pub(crate) fn federated(self, gt: &Dataset, params: &Params) -> Result<Self> {
+        let federation = match params.benchmark {
+            Benchmark::Coco => None,
+            Benchmark::Lvis => Some(Federation::new(gt, &self, params)?),
+        };
+        Ok(Selection { federation, ..self })
+    }
+
+    /// The positions of the separately scored categories that are this common, or of all; of none when categories are not
+    /// told apart.
+    pub(crate) fn groups_of(&self, frequency: Option<Frequency>) -> Vec<usize> {
+        let is_meant =
+            |&k: &usize| frequency.is_none() || (self.use_cats && self.frequencies[k] == frequency);
+        (0..self.groups()).filter(is_meant).collect()
     }
 
     /// Number of separately scored categories.
     pub(crate) fn groups(&self) -> usize {
         if self.use_cats { self.categories.len() } else { 1 }
     }
+}
+
+/// How common categories are, which LVIS' files must say.
+fn frequencies(gt: &Dataset, categories: &Positions, params: &Params) -> Result<Vec<Option<Frequency>>> {
+    let mut frequencies = vec![None; categories.len()];
+    for (n, category) in gt.categories.iter().enumerate() {
+        let Some(at) = categories.get(category.id.0) else { continue };
+        if params.benchmark == Benchmark::Lvis && category.frequency.is_none() {
+            let id = category.id;
+            return Err(Error::input(format!(
+                "categories[{n}] (id {id}): frequency: missing, or none of r, c, f, as LVIS has them"
+            )));
+        }
+        frequencies[at as usize] = category.frequency;
+    }
+    Ok(frequencies)
 }
 
 /// Ids and their positions.

@@ -26,6 +26,10 @@ impl<'a> Mask<'a> {
         Mask { rle, bbox }
     }
 
+    pub(crate) fn rle(&self) -> &Rle {
+        &self.rle
+    }
+
     pub(crate) fn area(&self) -> f64 {
         self.rle.area().into()
     }

@@ -1,6 +1,7 @@
 //! The figures of all categories and those of each, from the curves.
-use crate::figures::{Dets, Figure, figures};
+use crate::figures::{Dets, Figure};
 use crate::funnel::Funnel;
+use crate::kind::IouType;
 use crate::metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol};
 use crate::params::Params;
 use crate::selection::Selection;
@@ -13,17 +14,20 @@ pub(crate) fn summarize(
     funnel: Funnel,
 ) -> CocoMetrics {
     let max_dets = params.sorted_max_dets();
-    let view = View { curves: &curves, params, max_dets: &max_dets };
+    let view = View { curves: &curves, params, max_dets: &max_dets, selection };
     let stats = view.stats();
-    let per_category = per_category(&view, selection);
+    let per_category = per_category(&view);
     let protocol = Protocol {
         iou_type: params.iou_type,
+        benchmark: params.benchmark,
         iou_thrs: params.iou_thrs.clone(),
         recall_points: params.rec_thrs.len(),
         area_rng: params.area_rng.clone(),
         area_rng_lbl: params.area_rng_lbl.clone(),
         use_cats: params.use_cats,
         categories: selection.categories.len(),
+        kpt_oks_sigmas: (params.iou_type == IouType::Keypoints).then(|| params.kpt_oks_sigmas.clone()),
+        dilation_ratio: (params.iou_type == IouType::Boundary).then_some(params.dilation_ratio),
         pycocotools_quirks: params.quirks,
         standard: is_standard(params, &max_dets, selection),
     };
@@ -31,25 +35,28 @@ pub(crate) fn summarize(
 }
 
 fn is_standard(params: &Params, max_dets: &[usize], selection: &Selection) -> bool {
-    let coco = Params::new(params.iou_type);
+    let coco = params.standard();
     params.iou_thrs == coco.iou_thrs
         && params.rec_thrs == coco.rec_thrs
         && params.area_rng == coco.area_rng
         && params.area_rng_lbl == coco.area_rng_lbl
         && params.use_cats
+        && (params.iou_type != IouType::Keypoints || params.kpt_oks_sigmas == coco.kpt_oks_sigmas)
+        && (params.iou_type != IouType::Boundary || params.dilation_ratio == coco.dilation_ratio)
         && max_dets == coco.max_dets
         && selection.images.len() == selection.known_images.len()
         && selection.categories.len() == selection.known_categories.len()
 }
 
-fn per_category(view: &View<'_>, selection: &Selection) -> Vec<CategoryMetrics> {
+fn per_category(view: &View<'_>) -> Vec<CategoryMetrics> {
+    let selection = view.selection;
     let m = Dets::Nth(2).of(view.max_dets);
     let figures = |k: usize, id: i64, name: String| CategoryMetrics {
         id: CategoryId(id),
         name,
-        ap: view.precision(None, "all", m, Some(k)),
-        ap50: view.precision(Some(0.5), "all", m, Some(k)),
-        ar100: view.recall(None, "all", m, Some(k)),
+        ap: view.precision(None, "all", m, &[k]),
+        ap50: view.precision(Some(0.5), "all", m, &[k]),
+        ar100: view.recall(None, "all", m, &[k]),
     };
     if !selection.use_cats {
         return vec![figures(0, -1, "all categories as one".into())];
@@ -63,32 +70,34 @@ struct View<'a> {
     curves: &'a Curves,
     params: &'a Params,
     max_dets: &'a [usize],
+    selection: &'a Selection,
 }
 
 impl View<'_> {
     fn stats(&self) -> Vec<f64> {
         let figure = |f: &Figure| {
             let max_dets = f.dets.of(self.max_dets);
+            let categories = self.selection.groups_of(f.frequency);
             match f.precision {
-                true => self.precision(f.iou, f.area, max_dets, None),
-                false => self.recall(f.iou, f.area, max_dets, None),
+                true => self.precision(f.iou, f.area, max_dets, &categories),
+                false => self.recall(f.iou, f.area, max_dets, &categories),
             }
         };
-        figures(self.params.iou_type).iter().map(figure).collect()
+        self.params.figures().iter().map(figure).collect()
     }
 
-    /// Mean precision at one IoU threshold or all, of one category or all; thresholds are found by equality.
-    fn precision(&self, iou: Option<f64>, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
+    /// Mean precision of categories at one IoU threshold or all; thresholds are found by equality.
+    fn precision(&self, iou: Option<f64>, range: &str, max_dets: usize, categories: &[usize]) -> f64 {
         let recalls = self.curves.counts[1];
-        self.mean(iou, range, max_dets, category, |[t, k, a, m], add| {
+        self.mean(iou, range, max_dets, categories, |[t, k, a, m], add| {
             (0..recalls)
                 .for_each(|r| add(self.curves.precision[self.curves.precision_index([t, r, k, a, m])]));
         })
     }
 
-    /// Mean recall at one IoU threshold or all, of one category or all.
-    fn recall(&self, iou: Option<f64>, range: &str, max_dets: usize, category: Option<usize>) -> f64 {
-        self.mean(iou, range, max_dets, category, |[t, k, a, m], add| {
+    /// Mean recall of categories at one IoU threshold or all.
+    fn recall(&self, iou: Option<f64>, range: &str, max_dets: usize, categories: &[usize]) -> f64 {
+        self.mean(iou, range, max_dets, categories, |[t, k, a, m], add| {
             add(self.curves.recall[self.curves.recall_index(t, k, a, m)]);
         })
     }
@@ -99,13 +108,12 @@ impl View<'_> {
         iou: Option<f64>,
         range: &str,
         max_dets: usize,
-        category: Option<usize>,
+        categories: &[usize],
         visit: impl Fn([usize; 4], &mut dyn FnMut(f64)),
     ) -> f64 {
         let thresholds = positions(&self.params.iou_thrs, |t| iou.is_none_or(|iou| *t == iou));
         let ranges = positions(&self.params.area_rng_lbl, |name| name == range);
         let dets = positions(self.max_dets, |m| *m == max_dets);
-        let categories = category.map_or(0..self.curves.counts[2], |k| k..k + 1);
         let (mut sum, mut n) = (0.0, 0u64);
         let mut add = |value: f64| {
             if value > -1.0 {
@@ -114,7 +122,7 @@ impl View<'_> {
             }
         };
         for &t in &thresholds {
-            for k in categories.clone() {
+            for &k in categories {
                 for &a in &ranges {
                     dets.iter().for_each(|&m| visit([t, k, a, m], &mut add));
                 }

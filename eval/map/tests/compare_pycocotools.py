@@ -188,14 +188,15 @@ def parameters(rng, gt):
     return p
 
 
-def reference(gt, dt, iou_type, params):
+def reference(gt, dt, job):
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = copy.deepcopy(gt)
         coco.createIndex()
-        ev = COCOeval(coco, coco.loadRes(copy.deepcopy(dt)), iou_type)
-        for key, value in params.items():
-            setattr(ev.params, key, np.array(value) if key in ("iouThrs", "recThrs") else value)
+        ev = COCOeval(coco, coco.loadRes(copy.deepcopy(dt)), job["iou_type"])
+        arrays = ("iouThrs", "recThrs", "kpt_oks_sigmas")
+        for key, value in job["params"].items():
+            setattr(ev.params, key, np.array(value) if key in arrays else value)
         ev.evaluate()
         ev.accumulate()
         ev.summarize()
@@ -215,8 +216,28 @@ def compare(got, want):
     return worst, where
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def ask(ours, folder, gt, dt, job):
+    """The answer of the example `evaluate`."""
+    files = {}
+    for name, value in (("gt", gt), ("dt", dt)):
+        files[name] = os.path.join(folder, name + ".json")
+        with open(files[name], "w") as f:
+            json.dump(value, f)
+    ours.stdin.write(json.dumps(job | files) + "\n")
+    ours.stdin.flush()
+    return json.loads(ours.stdout.readline())
+
+
+def keep(folder, gt, dt, job):
+    os.makedirs(folder, exist_ok=True)
+    for name, value in (("gt", gt), ("dt", dt), ("job", job)):
+        with open(os.path.join(folder, name + ".json"), "w") as f:
+            json.dump(value, f)
+
+
+def run(description, case, reference):
+    """Compares on random sets: `case(rng, n)` makes ground truth, results and job, `reference` scores them."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("evaluate")
     parser.add_argument("--datasets", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
@@ -225,37 +246,22 @@ def main():
     ours = subprocess.Popen([args.evaluate], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     worst, failures, skipped = 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        gt_path, dt_path = os.path.join(folder, "gt.json"), os.path.join(folder, "dt.json")
         for n in range(args.datasets):
-            rng = np.random.default_rng([args.seed, n])
-            iou_type, quirks = ("bbox", "segm")[n % 2], rng.random() < 0.3
-            gt = dataset(rng, iou_type == "segm", quirks)
-            dt = results(rng, gt, iou_type == "segm", quirks)
-            params = parameters(rng, gt)
+            gt, dt, job = case(np.random.default_rng([args.seed, n]), n)
             if not dt:
                 skipped += 1  # pycocotools cannot read an empty list
                 continue
-            with open(gt_path, "w") as f:
-                json.dump(gt, f)
-            with open(dt_path, "w") as f:
-                json.dump(dt, f)
-            job = {"gt": gt_path, "dt": dt_path, "iou_type": iou_type, "quirks": bool(quirks), "params": params}
-            ours.stdin.write(json.dumps(job) + "\n")
-            ours.stdin.flush()
-            got = json.loads(ours.stdout.readline())
+            got = ask(ours, folder, gt, dt, job)
             if "error" in got:
                 difference, where = float("inf"), got["error"]
             else:
-                difference, where = compare(got, reference(gt, dt, iou_type, params))
+                difference, where = compare(got, reference(gt, dt, job))
             worst = max(worst, difference)
             if not difference <= TOLERANCE:
                 failures += 1
-                print(f"data set {n} ({iou_type}, quirks {quirks}, {params}): {difference} at {where}")
+                print(f"data set {n} ({job}): {difference} at {where}")
                 if args.keep and failures == 1:
-                    os.makedirs(args.keep, exist_ok=True)
-                    for name, value in (("gt", gt), ("dt", dt), ("job", job)):
-                        with open(os.path.join(args.keep, name + ".json"), "w") as f:
-                            json.dump(value, f)
+                    keep(args.keep, gt, dt, job)
     ours.stdin.close()
     ours.wait()
     compared = args.datasets - skipped
@@ -263,5 +269,13 @@ def main():
     return 1 if failures or not compared else 0
 
 
+def case(rng, n):
+    iou_type, quirks = ("bbox", "segm")[n % 2], rng.random() < 0.3
+    gt = dataset(rng, iou_type == "segm", quirks)
+    dt = results(rng, gt, iou_type == "segm", quirks)
+    job = {"iou_type": iou_type, "quirks": bool(quirks), "params": parameters(rng, gt)}
+    return gt, dt, job
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, case, reference))

@@ -176,6 +176,7 @@ fn theirs(case: &Case) -> hotcoco::COCOeval {
     let iou_type = match case.params.iou_type {
         IouType::Bbox => hotcoco::IouType::Bbox,
         IouType::Segm => hotcoco::IouType::Segm,
+        kind => panic!("no cases of {kind:?} are made"),
     };
     let mut eval = hotcoco::COCOeval::new(gt, dt, iou_type);
     eval.params.max_dets = case.params.max_dets.clone();

@@ -76,7 +76,8 @@ fn files_that_are_no_state_are_named() {
     refused(&[&STATE[..], b"\n"].concat(), &["1 bytes too many"]);
     refused(b"[{\"image_id\": 1}]", &["not the state", "[{\\\"imag"]);
     refused(b"caremiou....", &["of segmentations, expected one of detections"]);
-    refused(&with(8, 2), &["format 2", "reads 1", "newer"]);
+    refused(&with(8, 3), &["format 3", "reads 2", "newer"]);
+    refused(&with(8, 1), &["format 1", "reads 2"]);
     refused(&with(8, 0), &["format 0"]);
     refused(&with(HEAD + 9, STATE[HEAD + 9] ^ 4), &["damaged", "checksum"]);
     refused(&with(n - 1, STATE[n - 1] ^ 1), &["damaged", "checksum"]);
@@ -89,10 +90,17 @@ fn bodies_that_cannot_be_are_named() {
     let body = &STATE[HEAD..STATE.len() - 4];
     refused(&sealed(&[]), &["damaged", "iouType"]);
     refused(&sealed(b"\x04pose"), &["iou type", "pose"]);
-    refused(&sealed(b"\x04bbox\x07"), &["quirks", "7"]);
+    refused(&sealed(b"\x04bbox\x04voc!"), &["benchmark", "voc!"]);
+    refused(&sealed(b"\x04bbox\x04coco\x07"), &["quirks", "7"]);
     // 2^62 thresholds.
-    refused(&sealed(b"\x04bbox\x00\x80\x80\x80\x80\x80\x80\x80\x80\x40"), &["iouThrs", "items", "left"]);
-    refused(&sealed(b"\x04bbox\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), &["iouThrs", "64 bits"]);
+    refused(
+        &sealed(b"\x04bbox\x04coco\x00\x80\x80\x80\x80\x80\x80\x80\x80\x40"),
+        &["iouThrs", "items", "left"],
+    );
+    refused(
+        &sealed(b"\x04bbox\x04coco\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+        &["iouThrs", "64 bits"],
+    );
     refused(&sealed(&[body, b"\x00"].concat()), &["left after the end"]);
     refused(&sealed(&body[..body.len() - 1]), &["record"]);
     let mut cut = body.to_vec();

@@ -102,19 +102,23 @@ mod tests {
     /// As many pictures, objects and categories as val2017 has.
     fn like_val2017() -> Dataset {
         let coco = LabelMap::coco();
-        let image = |i| Image { id: ImageId(i), width: 64, height: 64, file_name: format!("{i}.jpg") };
+        let image = |i| Image {
+            id: ImageId(i),
+            width: 64,
+            height: 64,
+            file_name: format!("{i}.jpg"),
+            ..Default::default()
+        };
         let object = |i: usize| Annotation {
             id: i as i64 + 1,
             image_id: ImageId((i % VAL2017[0]) as i64),
             category_id: coco.entries()[i % 80].id,
             bbox: Some(BoxXywh::new(1.0, 1.0, 9.0, 9.0)),
             area: Some(81.0),
-            segmentation: None,
-            iscrowd: false,
-            ignore: false,
+            ..Default::default()
         };
         let category =
-            |l: &care_types::Label| Category { id: l.id, name: l.name.clone(), supercategory: None };
+            |l: &care_types::Label| Category { id: l.id, name: l.name.clone(), ..Default::default() };
         Dataset {
             images: (0..VAL2017[0] as i64).map(image).collect(),
             annotations: (0..VAL2017[1]).map(object).collect(),

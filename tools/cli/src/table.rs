@@ -1,6 +1,6 @@
 //! Metrics as text: the table people know from pycocotools, the funnel under it, and a table per category.
 
-use care_map::{CocoMetrics, Funnel, IouType, figures};
+use care_map::{Benchmark, CocoMetrics, Funnel, IouType};
 use std::fmt::Write;
 
 /// The whole text for one kind of comparison.
@@ -23,6 +23,12 @@ fn title(metrics: &CocoMetrics) -> String {
     let what = match protocol.iou_type {
         IouType::Bbox => "COCO boxes (bbox)",
         IouType::Segm => "COCO masks (segm)",
+        IouType::Keypoints => "COCO keypoints (keypoints)",
+        IouType::Boundary => "COCO masks by their boundaries (boundary)",
+    };
+    let what = match protocol.benchmark {
+        Benchmark::Coco => what.to_owned(),
+        Benchmark::Lvis => what.replace("COCO", "LVIS"),
     };
     let mut notes = Vec::new();
     if !protocol.standard {
@@ -31,7 +37,7 @@ fn title(metrics: &CocoMetrics) -> String {
     if protocol.pycocotools_quirks {
         notes.push("with pycocotools' quirks");
     }
-    if notes.is_empty() { what.to_owned() } else { format!("{what}, {}", notes.join(", ")) }
+    if notes.is_empty() { what } else { format!("{what}, {}", notes.join(", ")) }
 }
 
 fn stats_text(stats: &[f64], metrics: &CocoMetrics) -> String {
@@ -41,7 +47,7 @@ fn stats_text(stats: &[f64], metrics: &CocoMetrics) -> String {
         _ => String::new(),
     };
     let mut text = String::new();
-    for (figure, value) in figures(metrics.protocol.iou_type).iter().zip(stats) {
+    for (figure, value) in metrics.protocol.figures().iter().zip(stats) {
         let (name, short) =
             if figure.precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
         let iou = figure.iou.map_or_else(|| range.clone(), |t| format!("{t:.2}"));

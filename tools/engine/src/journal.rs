@@ -176,8 +176,8 @@ mod tests {
             image_id: ImageId(id),
             category_id: CategoryId(1 + k as i64),
             bbox: Some(BoxXywh::new(0.1 + k as f64, f64::from(1.0f32 / 3.0), 7.0, 1e-7)),
-            segmentation: None,
             score: f64::from(0.7f32) / (k + 1) as f64,
+            ..Default::default()
         };
         let rle = Rle::from_mask(&[0, 1, 1, 0, 1, 0], 2, 3).unwrap();
         let mask = |k| ResultRecord { bbox: None, segmentation: Some(rle.clone()), ..record(k) };

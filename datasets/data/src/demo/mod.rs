@@ -146,7 +146,7 @@ impl DemoDataset {
         let scene = Scene::draw(SEED, self.split.number(), i as u64);
         let (width, height) = scene.picture.dimensions();
         let id = ImageId(i as i64 + 1);
-        let image = Image { id, width, height, file_name: format!("{:06}.png", id.0) };
+        let image = Image { id, width, height, file_name: format!("{:06}.png", id.0), ..Default::default() };
         let annotations = annotate(&scene, id)?;
         Ok(DemoExample { picture: scene.picture, image, annotations })
     }
@@ -173,6 +173,7 @@ fn categories() -> Vec<Category> {
         id: CategoryId(id),
         name: name.to_owned(),
         supercategory: Some("shape".to_owned()),
+        ..Default::default()
     };
     CATEGORIES.map(category).into()
 }
@@ -192,8 +193,7 @@ fn annotate(scene: &Scene, image_id: ImageId) -> Result<Vec<Annotation>> {
             bbox: Some(bounds(&mask, width as usize)),
             area: Some(f64::from(rle.area())),
             segmentation: Some(Segmentation::Rle(rle)),
-            iscrowd: false,
-            ignore: false,
+            ..Default::default()
         });
     }
     Ok(annotations)

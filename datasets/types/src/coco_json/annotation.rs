@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer};
 
 /// One picture of a data set.
-#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
 pub struct Image {
     /// Unique in its file.
     #[serde(deserialize_with = "image_id")]
@@ -19,6 +19,12 @@ pub struct Image {
     /// Relative to the folder of the pictures; empty when the file does not say.
     #[serde(default)]
     pub file_name: String,
+    /// Classes that are known not to be in the picture; LVIS' files have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neg_category_ids: Option<Vec<CategoryId>>,
+    /// Classes of which not every object in the picture is labelled; LVIS' files have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_exhaustive_category_ids: Option<Vec<CategoryId>>,
 }
 
 impl Image {
@@ -29,7 +35,7 @@ impl Image {
 }
 
 /// One object in one picture.
-#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
 pub struct Annotation {
     /// Meant to be unique; not always is.
     #[serde(deserialize_with = "number::whole")]
@@ -64,10 +70,16 @@ pub struct Annotation {
         serialize_with = "as_number"
     )]
     pub ignore: bool,
+    /// `x, y, visibility` of each joint, in pixels; 0 is not labelled, 1 is labelled but hidden, 2 is visible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keypoints: Option<Vec<f64>>,
+    /// Number of labelled joints.
+    #[serde(default, deserialize_with = "number::count", skip_serializing_if = "Option::is_none")]
+    pub num_keypoints: Option<u32>,
 }
 
 /// One class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Category {
     /// Unique in its file; any number.
     #[serde(deserialize_with = "category_id")]
@@ -78,6 +90,58 @@ pub struct Category {
     /// The group it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supercategory: Option<String>,
+    /// How common it is; LVIS' files have it. `None` also for words that are not LVIS'.
+    #[serde(default, deserialize_with = "frequency", skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<Frequency>,
+}
+
+/// In how many training pictures of LVIS a class is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Frequency {
+    /// At most 10.
+    #[serde(rename = "r")]
+    Rare,
+    /// At most 100.
+    #[serde(rename = "c")]
+    Common,
+    /// More.
+    #[serde(rename = "f")]
+    Frequent,
+}
+
+impl Frequency {
+    /// From LVIS' letter.
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "r" => Some(Frequency::Rare),
+            "c" => Some(Frequency::Common),
+            "f" => Some(Frequency::Frequent),
+            _ => None,
+        }
+    }
+
+    /// LVIS' letter.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Frequency::Rare => "r",
+            Frequency::Common => "c",
+            Frequency::Frequent => "f",
+        }
+    }
+}
+
+/// Files of other origin may mean something else by the word, which is no reason to refuse them.
+fn frequency<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Frequency>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Word {
+        Text(String),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Word::deserialize(d)? {
+        Word::Text(text) => Frequency::from_letter(&text),
+        Word::Other(_) => None,
+    })
 }
 
 pub(super) fn image_id<'de, D: Deserializer<'de>>(d: D) -> Result<ImageId, D::Error> {

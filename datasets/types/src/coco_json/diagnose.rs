@@ -138,13 +138,19 @@ trait Fields {
 }
 
 impl Fields for Image {
-    const FIELDS: &'static [(&'static str, &'static str)] =
-        &[("id", "1"), ("width", "1"), ("height", "1"), ("file_name", "\"\"")];
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("id", "1"),
+        ("width", "1"),
+        ("height", "1"),
+        ("file_name", "\"\""),
+        ("neg_category_ids", "null"),
+        ("not_exhaustive_category_ids", "null"),
+    ];
 }
 
 impl Fields for Category {
     const FIELDS: &'static [(&'static str, &'static str)] =
-        &[("id", "1"), ("name", "\"\""), ("supercategory", "null")];
+        &[("id", "1"), ("name", "\"\""), ("supercategory", "null"), ("frequency", "null")];
 }
 
 impl Fields for Annotation {
@@ -157,6 +163,8 @@ impl Fields for Annotation {
         ("segmentation", "null"),
         ("iscrowd", "0"),
         ("ignore", "0"),
+        ("keypoints", "null"),
+        ("num_keypoints", "null"),
     ];
 }
 
@@ -166,6 +174,7 @@ impl Fields for ResultRecord {
         ("category_id", "1"),
         ("bbox", "null"),
         ("segmentation", "null"),
+        ("keypoints", "null"),
         ("score", "1"),
     ];
 }

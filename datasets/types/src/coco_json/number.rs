@@ -36,6 +36,14 @@ pub(super) fn side<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
     u32::try_from(v).map_err(|_| D::Error::custom(format_args!("{v} is not a size in pixels")))
 }
 
+/// A number of things; `None` when null.
+pub(super) fn count<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    #[derive(serde::Deserialize)]
+    struct Whole(#[serde(deserialize_with = "whole")] i64);
+    let Some(Whole(v)) = Option::<Whole>::deserialize(d)? else { return Ok(None) };
+    u32::try_from(v).map(Some).map_err(|_| D::Error::custom(format_args!("{v} is not a number of things")))
+}
+
 /// A flag as `0`, `1`, `true`, `false` or `null`.
 pub(super) fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     struct Flag;

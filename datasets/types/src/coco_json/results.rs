@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// One detection of a results file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultRecord {
     /// The picture.
     #[serde(deserialize_with = "annotation::image_id")]
@@ -19,6 +19,9 @@ pub struct ResultRecord {
     /// The mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<Rle>,
+    /// `x, y` in pixels of each joint, and a third number that no evaluation looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keypoints: Option<Vec<f64>>,
     /// Higher is surer.
     #[serde(deserialize_with = "number::finite")]
     pub score: f64,
@@ -28,14 +31,15 @@ impl ResultRecord {
     /// A box result. Scores are written with the digits of the f32 value, as the Python tools do.
     pub fn from_box(image_id: ImageId, category_id: CategoryId, detection: &Detection) -> Self {
         let bbox = Some(xywh_from_xyxy(detection.bbox));
-        ResultRecord { image_id, category_id, bbox, segmentation: None, score: detection.score.into() }
+        ResultRecord { image_id, category_id, bbox, score: detection.score.into(), ..Default::default() }
     }
 
     /// A mask result, without a box: pycocotools takes a detection's area from its box when there is one. `None` when
     /// the detection has no mask.
     pub fn from_mask(image_id: ImageId, category_id: CategoryId, detection: &Detection) -> Option<Self> {
         let segmentation = Some(detection.mask.clone()?);
-        Some(ResultRecord { image_id, category_id, bbox: None, segmentation, score: detection.score.into() })
+        let score = detection.score.into();
+        Some(ResultRecord { image_id, category_id, segmentation, score, ..Default::default() })
     }
 }
 

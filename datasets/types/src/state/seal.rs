@@ -35,7 +35,8 @@ impl StateKind {
     /// The version that is written, and the only one that is read.
     fn version(self) -> u32 {
         match self {
-            StateKind::Detections | StateKind::Segmentations => 1,
+            StateKind::Detections => 2,
+            StateKind::Segmentations => 1,
         }
     }
 

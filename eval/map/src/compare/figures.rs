@@ -2,15 +2,22 @@
 use super::lane::Steps;
 use super::ranking::{Part, Parts, Ranking};
 use crate::evaluator::Evaluator;
-use crate::figures::{Dets, Figure, figures};
+use crate::figures::{Dets, Figure};
 use crate::matching::Rules;
 use crate::{Params, Result};
 
 /// Figures of a category: those of [`crate::CategoryMetrics`].
 const OF_CATEGORY: [Figure; 3] = [
-    Figure { name: "AP", precision: true, iou: None, area: "all", dets: Dets::Nth(2) },
-    Figure { name: "AP50", precision: true, iou: Some(0.5), area: "all", dets: Dets::Nth(2) },
-    Figure { name: "AR100", precision: false, iou: None, area: "all", dets: Dets::Nth(2) },
+    Figure { name: "AP", precision: true, iou: None, area: "all", dets: Dets::Nth(2), frequency: None },
+    Figure {
+        name: "AP50",
+        precision: true,
+        iou: Some(0.5),
+        area: "all",
+        dets: Dets::Nth(2),
+        frequency: None,
+    },
+    Figure { name: "AR100", precision: false, iou: None, area: "all", dets: Dets::Nth(2), frequency: None },
 ];
 
 /// Computes figures; −1 is undefined.
@@ -29,6 +36,8 @@ struct Wanted {
     precision: bool,
     /// Positions of the thresholds.
     thresholds: Vec<usize>,
+    /// Positions of the categories.
+    categories: Vec<usize>,
     /// Position among the parts; none without its area range.
     part: Option<usize>,
 }
@@ -43,8 +52,8 @@ impl<'a> Figures<'a> {
     pub(super) fn new(evaluator: &'a Evaluator) -> Result<Self> {
         let params = evaluator.params();
         let mut parts = Parts::default();
-        let whole = figures(params.iou_type).iter().map(|f| wanted(f, params, &mut parts)).collect();
-        let of_category = OF_CATEGORY.iter().map(|f| wanted(f, params, &mut parts)).collect();
+        let whole = params.figures().iter().map(|f| wanted(f, evaluator, &mut parts)).collect();
+        let of_category = OF_CATEGORY.iter().map(|f| wanted(f, evaluator, &mut parts)).collect();
         let ranking = Ranking::new(evaluator, &parts)?;
         Ok(Figures { ranking, params, rules: evaluator.rules(), parts, whole, of_category })
     }
@@ -67,9 +76,9 @@ impl<'a> Figures<'a> {
     pub(super) fn of(&self, counts: &[u32]) -> Vec<f64> {
         let planes = self.planes(counts);
         let groups = self.ranking.groups.len();
-        let mut all: Vec<f64> = self.whole.iter().map(|w| self.mean(w, &planes, 0..groups)).collect();
+        let mut all: Vec<f64> = self.whole.iter().map(|w| self.mean(w, &planes, &w.categories)).collect();
         for k in 0..groups {
-            all.extend(self.of_category.iter().map(|w| self.mean(w, &planes, k..k + 1)));
+            all.extend(self.of_category.iter().map(|w| self.mean(w, &planes, &[k])));
         }
         all
     }
@@ -103,7 +112,7 @@ impl<'a> Figures<'a> {
     }
 
     /// The mean of what is defined, or −1: summed in the order of [`crate::evaluate`], for the same bits.
-    fn mean(&self, wanted: &Wanted, planes: &Planes, categories: std::ops::Range<usize>) -> f64 {
+    fn mean(&self, wanted: &Wanted, planes: &Planes, categories: &[usize]) -> f64 {
         let Some(part) = wanted.part else { return -1.0 };
         let (plane, width) = match wanted.precision {
             true => (&planes.precision[part], self.params.rec_thrs.len()),
@@ -112,8 +121,8 @@ impl<'a> Figures<'a> {
         let groups = self.ranking.groups.len();
         let (mut sum, mut n) = (0.0, 0u64);
         for &t in &wanted.thresholds {
-            let values = &plane[(t * groups + categories.start) * width..][..categories.len() * width];
-            values.iter().filter(|value| **value > -1.0).for_each(|value| {
+            let values = categories.iter().flat_map(|k| &plane[(t * groups + k) * width..][..width]);
+            values.filter(|value| **value > -1.0).for_each(|value| {
                 sum += value;
                 n += 1;
             });
@@ -123,7 +132,8 @@ impl<'a> Figures<'a> {
 }
 
 /// Where a figure is to be found; adds its part to the parts when it is a new one.
-fn wanted(figure: &Figure, params: &Params, parts: &mut Parts) -> Wanted {
+fn wanted(figure: &Figure, evaluator: &Evaluator, parts: &mut Parts) -> Wanted {
+    let params = evaluator.params();
     let max_dets = params.sorted_max_dets();
     // A figure at a number that is not among maxDets has no value anywhere else, but can be compared at the third.
     let dets = match figure.dets {
@@ -142,5 +152,6 @@ fn wanted(figure: &Figure, params: &Params, parts: &mut Parts) -> Wanted {
     // Thresholds are found by equality.
     let is_meant = |t: f64| figure.iou.is_none_or(|iou| t == iou);
     let thresholds = (0..params.iou_thrs.len()).filter(|&t| is_meant(params.iou_thrs[t])).collect();
-    Wanted { name: figure.name, precision: figure.precision, thresholds, part }
+    let categories = evaluator.groups_of(figure.frequency);
+    Wanted { name: figure.name, precision: figure.precision, thresholds, categories, part }
 }

@@ -108,17 +108,18 @@ impl Evaluator {
         let is_wanted = |id: &i64| wanted.as_ref().is_none_or(|wanted| wanted.get(*id).is_some());
         let evaluated = Positions::ascending(own.ids.iter().copied().filter(is_wanted));
         let select = |images, quirks| Selection { areas, ..self.select(images, known.clone(), quirks) };
-        let selection = select(evaluated, self.params.quirks);
+        let selection = select(evaluated, self.params.quirks).federated(gt, &self.params)?;
 
         let mut funnel = Funnel::default();
-        let (iou_type, rules) = (self.params.iou_type, &self.rules);
-        let matched = matched::records(gt, dt, iou_type, (&selection, rules), &mut funnel)?;
-        let odd = matched.iter().filter(|m| m.id_zero && !self.params.quirks).map(|m| m.image as usize);
+        let (params, rules) = (&self.params, &self.rules);
+        let matched = matched::records(gt, dt, params, (&selection, rules), &mut funnel)?;
+        let odd =
+            matched.iter().filter(|m| m.id_zero && self.params.tells_quirks()).map(|m| m.image as usize);
         let odd = Positions::ascending(odd.map(|at| selection.images.ids[at]));
         let quirky = select(odd, true);
         let again = match quirky.images.len() {
             0 => Vec::new(),
-            _ => matched::records(gt, dt, iou_type, (&quirky, rules), &mut Funnel::default())?,
+            _ => matched::records(gt, dt, params, (&quirky, rules), &mut Funnel::default())?,
         };
         count::count_own((gt, dt), &own, &selection, orphans, &mut funnel);
 
@@ -146,7 +147,10 @@ impl Evaluator {
             use_cats: self.params.use_cats,
             quirks,
             areas: self.areas,
+            iou_type: self.params.iou_type,
             names: Vec::new(),
+            frequencies: Vec::new(),
+            federation: None,
         }
     }
 }

@@ -73,14 +73,16 @@ impl Counts {
 }
 
 /// The numbers of a funnel that are sums over pictures, in a fixed order; the others follow from the pictures.
-pub(crate) fn sums(funnel: &mut Funnel) -> [&mut usize; 15] {
+pub(crate) fn sums(funnel: &mut Funnel) -> [&mut usize; 19] {
     let AnnotationFunnel {
         in_ground_truth,
         unknown_image,
         unknown_category,
         not_selected,
+        without_area,
         evaluated,
         crowd,
+        ignored,
         ignore_flag_without_effect,
         area_missing,
         duplicate_ids: _,
@@ -91,6 +93,8 @@ pub(crate) fn sums(funnel: &mut Funnel) -> [&mut usize; 15] {
         unknown_category: unknown_class,
         not_selected: not_wanted,
         beyond_max_dets,
+        unverified,
+        without_area: found_without_area,
         used,
         negative_size,
     } = &mut funnel.detections;
@@ -99,8 +103,10 @@ pub(crate) fn sums(funnel: &mut Funnel) -> [&mut usize; 15] {
         unknown_image,
         unknown_category,
         not_selected,
+        without_area,
         evaluated,
         crowd,
+        ignored,
         ignore_flag_without_effect,
         area_missing,
         id_zero,
@@ -108,6 +114,8 @@ pub(crate) fn sums(funnel: &mut Funnel) -> [&mut usize; 15] {
         unknown_class,
         not_wanted,
         beyond_max_dets,
+        unverified,
+        found_without_area,
         used,
         negative_size,
     ]

@@ -43,7 +43,7 @@ impl Evaluator {
                  found with all pictures at once"
             )));
         }
-        let odd_ids = funnel.annotations.id_zero > 0 && duplicates == 0 && !self.params.quirks;
+        let odd_ids = funnel.annotations.id_zero > 0 && duplicates == 0 && self.params.tells_quirks();
         let curves = accumulate::curves_of(&outcomes, &self.rules, &self.params);
         let mut metrics = summary::summarize(curves, &selection, &self.params, funnel);
         if odd_ids {
@@ -85,6 +85,7 @@ impl Evaluator {
         let known = Positions::ascending(self.pictures.keys().chain(others).copied());
         Selection {
             names: self.selection.names.clone(),
+            frequencies: self.selection.frequencies.clone(),
             ..self.select(Positions::ascending(evaluated), known, self.params.quirks)
         }
     }

@@ -6,7 +6,7 @@ use crate::funnel::Funnel;
 use crate::matching::{Matcher, Rules};
 use crate::selection::Selection;
 use crate::shape::Shape;
-use crate::{IouType, Result};
+use crate::{IouType, Params, Result, outlined, poses};
 use care_types::coco_json::{Dataset, ResultRecord};
 use rayon::prelude::*;
 
@@ -23,11 +23,11 @@ pub(crate) struct Matched {
 pub(crate) fn records(
     gt: &Dataset,
     dt: &[ResultRecord],
-    iou_type: IouType,
+    params: &Params,
     (selection, rules): (&Selection, &Rules),
     funnel: &mut Funnel,
 ) -> Result<Vec<Matched>> {
-    Ok(match iou_type {
+    Ok(match params.iou_type {
         IouType::Bbox => {
             let truths = columns::truth_boxes(gt, selection, funnel)?;
             let found = columns::found_boxes(dt, selection, funnel)?;
@@ -36,6 +36,16 @@ pub(crate) fn records(
         IouType::Segm => {
             let truths = columns::truth_masks(gt, selection, funnel)?;
             let found = columns::found_masks(gt, dt, selection, funnel)?;
+            Pictures { gt, selection, rules, truths, found }.records(funnel)
+        }
+        IouType::Keypoints => {
+            let truths = poses::truth_poses(gt, &params.kpt_oks_sigmas, selection, funnel)?;
+            let found = poses::found_poses(dt, &params.kpt_oks_sigmas, selection, funnel)?;
+            Pictures { gt, selection, rules, truths, found }.records(funnel)
+        }
+        IouType::Boundary => {
+            let truths = outlined::truths(gt, params.dilation_ratio, selection, funnel)?;
+            let found = outlined::found((gt, dt), params.dilation_ratio, selection, funnel)?;
             Pictures { gt, selection, rules, truths, found }.records(funnel)
         }
     })
@@ -73,8 +83,8 @@ impl<S: Shape> Pictures<'_, S> {
                 },
             )
             .collect();
-        let dropped = matched.iter().map(|(_, dropped)| dropped).sum();
-        funnel.detections.beyond_max_dets = dropped;
+        let dropped: usize = matched.iter().map(|(_, dropped)| dropped).sum();
+        funnel.detections.beyond_max_dets += dropped;
         funnel.detections.used = self.found.keys.len() - dropped;
         matched.into_iter().map(|(matched, _)| matched).collect()
     }

@@ -1,7 +1,7 @@
 //! Joining evaluators, and what forbids it.
 use super::{Evaluator, Picture, Source, count};
 use crate::{Areas, Error, Params, Result};
-use care_types::coco_json::Category;
+use care_types::coco_json::{Category, Frequency};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -75,9 +75,10 @@ pub(super) fn one_area_rule(first: Option<Areas>, second: Option<Areas>) -> Resu
             let [a, b] = [a, b].map(|areas| match areas {
                 Areas::OfBoxes => "have boxes",
                 Areas::OfMasks => "have no boxes",
+                Areas::OfJoints => "have joints only",
             });
             Err(Error::input(format!(
-                "detections here {a} and there {b}: areas come from boxes or from masks, the same for all"
+                "detections here {a} and there {b}: areas come from boxes, masks or joints, the same for all"
             )))
         }
         _ => Ok(first.or(second)),
@@ -89,6 +90,7 @@ fn params_difference(a: &Params, b: &Params) -> Option<String> {
     // Named one by one, so that a new parameter is not forgotten.
     let Params {
         iou_type,
+        benchmark,
         quirks,
         iou_thrs,
         rec_thrs,
@@ -98,12 +100,15 @@ fn params_difference(a: &Params, b: &Params) -> Option<String> {
         cat_ids,
         img_ids,
         use_cats,
+        kpt_oks_sigmas,
+        dilation_ratio,
     } = a;
     let list = |ids: &Option<Vec<i64>>| ids.clone().unwrap_or_default();
     let categories =
         |p: &Option<Vec<care_types::CategoryId>>| p.as_ref().map(|v| v.iter().map(|i| i.0).collect());
     let images = |p: &Option<Vec<care_types::ImageId>>| p.as_ref().map(|v| v.iter().map(|i| i.0).collect());
     single("iouType", &iou_type.as_str(), &b.iou_type.as_str())
+        .or_else(|| single("benchmark", &benchmark.as_str(), &b.benchmark.as_str()))
         .or_else(|| single("pycocotools quirks", quirks, &b.quirks))
         .or_else(|| lists("iouThrs", iou_thrs, &b.iou_thrs))
         .or_else(|| lists("recThrs", rec_thrs, &b.rec_thrs))
@@ -113,12 +118,15 @@ fn params_difference(a: &Params, b: &Params) -> Option<String> {
         .or_else(|| lists("catIds", &list(&categories(cat_ids)), &list(&categories(&b.cat_ids))))
         .or_else(|| lists("imgIds", &list(&images(img_ids)), &list(&images(&b.img_ids))))
         .or_else(|| single("useCats", use_cats, &b.use_cats))
+        .or_else(|| lists("kpt_oks_sigmas", kpt_oks_sigmas, &b.kpt_oks_sigmas))
+        .or_else(|| single("dilation_ratio", dilation_ratio, &b.dilation_ratio))
 }
 
 /// The first category that differs, with both values.
 pub(super) fn category_difference(a: &[Category], b: &[Category]) -> Option<String> {
-    let plain = |list: &[Category]| -> Vec<(i64, String)> {
-        let mut plain: Vec<_> = list.iter().map(|c| (c.id.0, c.name.clone())).collect();
+    let plain = |list: &[Category]| -> Vec<(i64, String, Option<&str>)> {
+        let mut plain: Vec<_> =
+            list.iter().map(|c| (c.id.0, c.name.clone(), c.frequency.map(Frequency::letter))).collect();
         plain.sort();
         plain
     };

@@ -1,9 +1,10 @@
 //! Going on after a kill, and figures before the end.
 use super::{Evaluator, count};
+use crate::federation::has_area;
 use crate::funnel::Funnel;
 use crate::metrics::CocoMetrics;
 use crate::selection::Positions;
-use crate::{Error, Result};
+use crate::{Benchmark, Error, Result};
 use care_types::coco_json::Dataset;
 use std::collections::BTreeMap;
 
@@ -93,7 +94,8 @@ impl Evaluator {
             return Ok(());
         }
         for a in &gt.annotations {
-            if self.selection.categories.get(a.category_id.0).is_some() {
+            let left_out = self.params.benchmark == Benchmark::Lvis && !has_area(a.area);
+            if !left_out && self.selection.categories.get(a.category_id.0).is_some() {
                 objects.entry(a.image_id.0).and_modify(|ids| ids.push(a.id));
             }
         }

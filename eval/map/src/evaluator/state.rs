@@ -3,7 +3,7 @@ use super::{Evaluator, Picture, Record, Source, count, finish};
 use crate::funnel::Funnel;
 use crate::matching::Outcomes;
 use crate::{Areas, Error, Params, Result};
-use care_types::coco_json::Category;
+use care_types::coco_json::{Category, Frequency};
 use care_types::state::{StateKind, StateReader, StateWriter, read_state, write_state};
 use care_types::{CategoryId, ImageId};
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ impl Evaluator {
         body.list(self.categories.iter(), |to, c| {
             to.signed(c.id.0);
             to.text(&c.name);
+            to.text(c.frequency.map_or("", Frequency::letter));
         });
         body.text(&self.source.ground_truth);
         body.text(&self.source.results);
@@ -28,6 +29,7 @@ impl Evaluator {
             None => 0,
             Some(Areas::OfMasks) => 1,
             Some(Areas::OfBoxes) => 2,
+            Some(Areas::OfJoints) => 3,
         });
         count::sums(&mut self.funnel.clone()).into_iter().for_each(|n| body.number(*n as u64));
         let mut before = 0i64;
@@ -71,6 +73,7 @@ fn write_params(to: &mut StateWriter, params: &Params) {
     // Named one by one, so that a new parameter is not forgotten.
     let Params {
         iou_type,
+        benchmark,
         quirks,
         iou_thrs,
         rec_thrs,
@@ -80,8 +83,11 @@ fn write_params(to: &mut StateWriter, params: &Params) {
         cat_ids,
         img_ids,
         use_cats,
+        kpt_oks_sigmas,
+        dilation_ratio,
     } = params;
     to.text(iou_type.as_str());
+    to.text(benchmark.as_str());
     to.number((*quirks).into());
     to.list(iou_thrs.iter(), |to, v| to.float(*v));
     to.list(rec_thrs.iter(), |to, v| to.float(*v));
@@ -95,11 +101,14 @@ fn write_params(to: &mut StateWriter, params: &Params) {
     to.list(cat_ids.as_deref().unwrap_or_default().iter(), |to, id| to.signed(id.0));
     to.list(img_ids.as_deref().unwrap_or_default().iter(), |to, id| to.signed(id.0));
     to.number((*use_cats).into());
+    to.list(kpt_oks_sigmas.iter(), |to, v| to.float(*v));
+    to.float(*dilation_ratio);
 }
 
 fn read_params(from: &mut StateReader<'_>) -> Result<Params> {
     Ok(Params {
         iou_type: from.text("iouType")?.parse()?,
+        benchmark: from.text("benchmark")?.parse()?,
         quirks: from.flag("pycocotools quirks")?,
         iou_thrs: from.list("iouThrs", StateReader::float)?,
         rec_thrs: from.list("recThrs", StateReader::float)?,
@@ -111,20 +120,28 @@ fn read_params(from: &mut StateReader<'_>) -> Result<Params> {
         img_ids: Some(from.list("imgIds", |from, name| from.signed(name).map(ImageId))?)
             .filter(|ids| !ids.is_empty()),
         use_cats: from.flag("useCats")?,
+        kpt_oks_sigmas: from.list("kpt_oks_sigmas", StateReader::float)?,
+        dilation_ratio: from.float("dilation_ratio")?,
     })
 }
 
 fn read_body(from: &mut StateReader<'_>) -> Result<Evaluator> {
     let params = read_params(from)?;
     let categories = from.list("categories", |from, name| {
-        Ok(Category { id: CategoryId(from.signed(name)?), name: from.text(name)?, supercategory: None })
+        let (id, name, letter) = (CategoryId(from.signed(name)?), from.text(name)?, from.text("frequency")?);
+        let frequency = Frequency::from_letter(&letter);
+        match frequency.is_some() || letter.is_empty() {
+            true => Ok(Category { id, name, frequency, ..Category::default() }),
+            false => Err(Error::input(format!("frequency: {letter:?}, not r, c or f"))),
+        }
     })?;
     let source = Source { ground_truth: from.text("ground truth")?, results: from.text("results")? };
     let areas = match from.number("areas")? {
         0 => None,
         1 => Some(Areas::OfMasks),
         2 => Some(Areas::OfBoxes),
-        n => return Err(Error::input(format!("areas: {n}, not 0 to 2"))),
+        3 => Some(Areas::OfJoints),
+        n => return Err(Error::input(format!("areas: {n}, not 0 to 3"))),
     };
     let mut funnel = Funnel::default();
     for n in count::sums(&mut funnel) {

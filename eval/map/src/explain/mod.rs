@@ -30,7 +30,7 @@ pub use per_image::{ImageResult, worst_first};
 pub use tide::{CategoryTide, Tide, TideError, TideKind};
 
 use crate::selection::Selection;
-use crate::{Error, IouType, Params, Result};
+use crate::{Benchmark, Error, IouType, Params, Result};
 use care_types::coco_json::{Dataset, ResultRecord};
 use judge::Judged;
 use scene::{Facts, Scenes};
@@ -108,7 +108,7 @@ pub struct Explanation {
 /// Runs all analyses. Use [`Explainer`] for some of them.
 ///
 /// # Errors
-/// `Config` for thresholds that cannot be; else those of [`crate::evaluate`].
+/// `Config` for thresholds that cannot be, and for anything but boxes and masks by COCO's rules; else those of [`crate::evaluate`].
 pub fn explain(gt: &Dataset, dt: &[ResultRecord], params: &Params, options: &Options) -> Result<Explanation> {
     let explainer = Explainer::new(gt, dt, params, options)?;
     Ok(Explanation {
@@ -145,11 +145,18 @@ impl<'a> Explainer<'a> {
     pub fn new(gt: &'a Dataset, dt: &'a [ResultRecord], params: &Params, options: &Options) -> Result<Self> {
         params.validate()?;
         options.validate()?;
+        if params.benchmark != Benchmark::Coco {
+            return Err(Error::config("only evaluations by COCO's rules can be explained"));
+        }
         let selection = Selection::new(gt, params)?;
         let facts = Facts::new(gt, &selection, params);
         let scenes = match params.iou_type {
             IouType::Bbox => Scenes::Boxes(scene::boxes(gt, dt, &selection)?),
             IouType::Segm => Scenes::Masks(scene::masks(gt, dt, &selection)?),
+            kind => {
+                let kind = kind.as_str();
+                return Err(Error::config(format!("{kind} cannot be explained, only bbox and segm")));
+            }
         };
         let judged = match &scenes {
             Scenes::Boxes(s) => Judged::new(s, &facts, options.iou),

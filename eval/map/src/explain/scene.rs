@@ -42,7 +42,7 @@ pub(super) fn masks<'a>(
 
 /// Whether the object is to be found; crowds and objects outside the range count neither way.
 pub(super) fn counts<S>(truth: &Truth<S>, [low, high]: [f64; 2]) -> bool {
-    !(truth.crowd || truth.area < low || truth.area > high)
+    !(truth.ignored || truth.area < low || truth.area > high)
 }
 
 /// Names, orders and limits.

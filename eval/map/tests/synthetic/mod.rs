@@ -73,12 +73,12 @@ pub(crate) fn data(seed: u64, sizes: Sizes) -> Data {
     let with_box = !segm || seed.is_multiple_of(2);
     let category = |c: usize| CategoryId(c as i64 * 3 + 1);
     data.gt.categories = (0..sizes.categories)
-        .map(|c| Category { id: category(c), name: format!("c{c}"), supercategory: None })
+        .map(|c| Category { id: category(c), name: format!("c{c}"), ..Default::default() })
         .collect();
     for picture in 0..sizes.pictures {
         let id = ImageId(picture as i64 * 7 - 14);
         let side = sizes.side;
-        data.gt.images.push(Image { id, width: side, height: side, file_name: String::new() });
+        data.gt.images.push(Image { id, width: side, height: side, ..Default::default() });
         let mut boxes = Vec::new();
         for _ in 0..r.below(2 * sizes.objects + 1) {
             let (bbox, category) = (r.bbox(side.into()), category(r.below(sizes.categories)));
@@ -92,6 +92,7 @@ pub(crate) fn data(seed: u64, sizes: Sizes) -> Data {
                 segmentation: segm.then(|| Segmentation::Rle(mask(bbox, side))),
                 iscrowd: r.chance(0.1),
                 ignore: r.chance(0.1),
+                ..Default::default()
             });
         }
         for _ in 0..r.below(2 * sizes.detections + 1) {
@@ -110,6 +111,7 @@ pub(crate) fn data(seed: u64, sizes: Sizes) -> Data {
                 bbox: with_box.then_some(bbox),
                 segmentation: segm.then(|| mask(bbox, side)),
                 score,
+                ..Default::default()
             });
         }
     }

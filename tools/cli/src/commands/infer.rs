@@ -227,10 +227,10 @@ impl<'a> Work<'a> {
             all.masks.extend(records.masks);
             let file_name = self.pictures[index].path.display().to_string();
             let (width, height) = (prediction.size.width, prediction.size.height);
-            listed.images.push(Image { id: id(index), width, height, file_name });
+            listed.images.push(Image { id: id(index), width, height, file_name, ..Default::default() });
         }
         let category =
-            |l: &care_types::Label| Category { id: l.id, name: l.name.clone(), supercategory: None };
+            |l: &care_types::Label| Category { id: l.id, name: l.name.clone(), ..Default::default() };
         listed.categories = self.labels.entries().iter().map(category).collect();
         let mut files = vec![("results.bbox.json", &all.boxes)];
         if self.has_masks {

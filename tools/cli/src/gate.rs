@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::exit::Exit;
-use care_map::{IouType, figures};
+use care_map::{Figure, IouType, figures, lvis_figures};
 
 /// Figures of `eval panoptic`: all categories, things, stuff.
 const PQ_NAMES: [&str; 9] = ["PQ", "SQ", "RQ", "PQth", "SQth", "RQth", "PQst", "SQst", "RQst"];
@@ -24,7 +24,21 @@ pub struct Gate {
 /// # Errors
 /// What was expected.
 pub fn of_coco(text: &str) -> Result<Gate, String> {
-    parse(text, &figures(IouType::Bbox).iter().map(|f| f.name).collect::<Vec<_>>())
+    let (mut names, joints) = (of(figures(IouType::Bbox)), of(figures(IouType::Keypoints)));
+    names.extend(joints.into_iter().filter(|name| !of(figures(IouType::Bbox)).contains(name)));
+    parse(text, &names)
+}
+
+/// `0.2` or `APr=0.1`.
+///
+/// # Errors
+/// What was expected.
+pub fn of_lvis(text: &str) -> Result<Gate, String> {
+    parse(text, &of(lvis_figures()))
+}
+
+fn of(figures: &[Figure]) -> Vec<&'static str> {
+    figures.iter().map(|f| f.name).collect()
 }
 
 /// `0.4` or `aAcc=0.8`.
@@ -86,6 +100,9 @@ mod tests {
         assert_eq!(of_coco("0.35"), Ok(Gate { name: "AP", least: 0.35 }));
         assert_eq!(of_coco("AP50=0.6"), Ok(Gate { name: "AP50", least: 0.6 }));
         assert_eq!(of_miou("0.4"), Ok(Gate { name: "mIoU", least: 0.4 }));
+        assert_eq!(of_coco("AR50=0.6"), Ok(Gate { name: "AR50", least: 0.6 }));
+        assert_eq!(of_lvis("APr=0.1"), Ok(Gate { name: "APr", least: 0.1 }));
+        assert!(of_lvis("AR100=0.1").is_err() && of_coco("APr=0.1").is_err());
         for wrong in ["", "AP=", "ap=0.3", "AP=1.5", "AP=nan", "mIoU=0.3", "-0.1"] {
             assert!(of_coco(wrong).is_err(), "{wrong}");
         }

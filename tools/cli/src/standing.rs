@@ -1,11 +1,16 @@
 //! What a score was measured on, and whether it may stand beside published ones.
 
-use care_map::CocoMetrics;
-use care_types::LabelMap;
+use care_map::{Benchmark, CocoMetrics, IouType};
+use care_types::{CategoryId, LabelMap};
 use serde::Serialize;
 
 /// Pictures and annotations of COCO's `instances_val2017.json`.
 const VAL2017: [usize; 2] = [5_000, 36_781];
+/// Of `person_keypoints_val2017.json`.
+const PERSONS: [usize; 2] = [5_000, 11_004];
+/// Of `lvis_v1_val.json`, and its categories.
+const LVIS_V1: [usize; 2] = [19_809, 244_707];
+const LVIS_CATEGORIES: usize = 1_203;
 
 /// Of ADE20K's validation part.
 const ADE20K_PICTURES: usize = 2_000;
@@ -35,13 +40,15 @@ impl Standing {
     /// Judges what was evaluated.
     pub fn new(data: String, split: Option<String>, sha256: String, metrics: &[CocoMetrics]) -> Self {
         let why_not = metrics.iter().find_map(why_not);
+        let lvis = metrics.iter().any(|m| m.protocol.benchmark == Benchmark::Lvis);
+        let (leaderboard, set) = if lvis { ("LVIS", "LVIS v1 val") } else { ("COCO", "COCO val2017") };
         let comparable_with_leaderboard = why_not.is_none() && !metrics.is_empty();
         let why = match (why_not, metrics.is_empty()) {
             (Some(why), _) => why,
             (None, true) => "nothing was evaluated".to_owned(),
-            (None, false) => "all of val2017 with COCO's parameters".to_owned(),
+            (None, false) => format!("all of {set} with {leaderboard}'s parameters"),
         };
-        Self { data, split, sha256, comparable_with_leaderboard, why, leaderboard: "COCO" }
+        Self { data, split, sha256, comparable_with_leaderboard, why, leaderboard }
     }
 
     /// Judges scores of scenes: ADE20K's figures are over its 2,000 validation pictures and 150 classes.
@@ -78,10 +85,20 @@ impl Standing {
 fn why_not(metrics: &CocoMetrics) -> Option<String> {
     let funnel = &metrics.funnel;
     let there = [funnel.images.in_ground_truth, funnel.annotations.in_ground_truth];
-    let ids = metrics.per_category.iter().map(|c| c.id);
-    let coco = LabelMap::coco();
-    if there != VAL2017 || !ids.eq(coco.entries().iter().map(|l| l.id)) {
-        return Some("the data is not COCO val2017".to_owned());
+    let ids = || metrics.per_category.iter().map(|c| c.id);
+    let (same, set) = match (metrics.protocol.benchmark, metrics.protocol.iou_type) {
+        (Benchmark::Coco, IouType::Boundary) => return Some("COCO ranks masks, not boundaries".to_owned()),
+        (Benchmark::Lvis, _) => (there == LVIS_V1 && ids().count() == LVIS_CATEGORIES, "LVIS v1 val"),
+        (Benchmark::Coco, IouType::Keypoints) => {
+            (there == PERSONS && ids().eq([CategoryId(1)]), "COCO val2017")
+        }
+        (Benchmark::Coco, IouType::Bbox | IouType::Segm) => {
+            let coco = LabelMap::coco();
+            (there == VAL2017 && ids().eq(coco.entries().iter().map(|l| l.id)), "COCO val2017")
+        }
+    };
+    if !same {
+        return Some(format!("the data is not {set}"));
     }
     if !metrics.protocol.standard {
         return Some("parameters, pictures or categories were chosen".to_owned());

@@ -52,9 +52,10 @@ fn stats_text(stats: &[f64], metrics: &CocoMetrics) -> String {
             if figure.precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
         let iou = figure.iou.map_or_else(|| range.clone(), |t| format!("{t:.2}"));
         let (area, max_dets) = (figure.area, figure.dets.of(&metrics.max_dets));
+        let cats = figure.frequency.map_or(String::new(), |f| format!(" | categories={}", f.letter()));
         let _ = writeln!(
             text,
-            " {name:<18} {short} @[ IoU={iou:<9} | area={area:>6} | maxDets={max_dets:>3} ] = {value:.3}"
+            " {name:<18} {short} @[ IoU={iou:<9} | area={area:>6} | maxDets={max_dets:>3}{cats} ] = {value:.3}"
         );
     }
     text

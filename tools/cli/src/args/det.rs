@@ -4,9 +4,12 @@ use super::parse::share;
 use super::shared::{Global, Merge, Out, RunFlags};
 use super::tools::{Bench, Demo, Weights};
 use super::train::{Resume, Train};
-use super::words::{COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, PANOPTIC_EXAMPLES, ROOT_EXAMPLES};
+use super::words::{
+    COMPARE_EXAMPLES, EVAL_EXAMPLES, INFER_EXAMPLES, LVIS_EXAMPLES, PANOPTIC_EXAMPLES, ROOT_EXAMPLES,
+};
 use crate::gate::{self, Gate};
 use crate::shard::ShardArg;
+use care_map::IouType;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -50,12 +53,38 @@ pub enum Command {
 /// Protocols that detections can be scored with.
 #[derive(Debug, Subcommand)]
 pub enum Eval {
-    /// COCO mean average precision for boxes and masks
+    /// COCO mean average precision for boxes, masks, keypoints and boundaries
     #[command(after_help = EVAL_EXAMPLES)]
     Coco(Box<EvalCoco>),
+    /// LVIS' federated average precision for boxes, masks and boundaries
+    #[command(after_help = LVIS_EXAMPLES)]
+    Lvis(EvalLvis),
     /// Panoptic quality: PQ, SQ and RQ
     #[command(after_help = PANOPTIC_EXAMPLES)]
     Panoptic(EvalPanoptic),
+}
+
+/// `eval lvis`: two JSON files.
+#[derive(Debug, Args)]
+pub struct EvalLvis {
+    /// Ground truth, an LVIS file: its pictures say which categories were looked for
+    #[arg(long, value_name = "FILE")]
+    pub gt: PathBuf,
+    /// Detections, a COCO results file
+    #[arg(long, value_name = "FILE")]
+    pub dt: PathBuf,
+    /// What is compared, one or more
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm,boundary", hide_default_value = true)]
+    pub iou_type: Vec<IouKind>,
+    /// Evaluation parameters as JSON: iouThrs, recThrs, maxDets (one), areaRng, areaRngLbl, catIds, imgIds
+    #[arg(long, value_name = "FILE")]
+    pub params: Option<PathBuf>,
+    /// Also print AP, AP50 and AR per category
+    #[arg(long)]
+    pub per_category: bool,
+    /// End with exit code 4 when AP (or the named figure: APr=0.2) is below this; may be repeated
+    #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_lvis)]
+    pub fail_under: Vec<Gate>,
 }
 
 /// `eval panoptic`: two panoptic JSON files with their PNGs.
@@ -88,6 +117,28 @@ pub enum IouKind {
     Bbox,
     /// Masks
     Segm,
+    /// Joints, by object keypoint similarity
+    Keypoints,
+    /// Masks, by the bands along their outlines, too
+    Boundary,
+}
+
+impl From<IouKind> for IouType {
+    fn from(kind: IouKind) -> Self {
+        match kind {
+            IouKind::Bbox => IouType::Bbox,
+            IouKind::Segm => IouType::Segm,
+            IouKind::Keypoints => IouType::Keypoints,
+            IouKind::Boundary => IouType::Boundary,
+        }
+    }
+}
+
+impl IouKind {
+    /// Whether masks are compared.
+    pub fn of_masks(self) -> bool {
+        matches!(self, IouKind::Segm | IouKind::Boundary)
+    }
 }
 
 /// `eval coco`: either two JSON files, or a data set and weights.
@@ -115,13 +166,13 @@ pub struct EvalCoco {
     /// Where results go
     #[command(flatten)]
     pub out: Out,
-    /// What is compared, one or both
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm", hide_default_value = true, help_heading = "Scoring")]
+    /// What is compared, one or more
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [IouKind::Bbox], value_name = "bbox,segm,keypoints,boundary", hide_default_value = true, help_heading = "Scoring")]
     pub iou_type: Vec<IouKind>,
     /// Only part I of N, into a folder of its own in --out, for `merge`; `auto` asks Slurm, Open MPI or Kubernetes (auto/N)
     #[arg(long, allow_negative_numbers = true, value_name = "I/N|auto", conflicts_with_all = ["fail_under", "explain", "per_category"], help_heading = "Scoring")]
     pub shard: Option<ShardArg>,
-    /// Evaluation parameters as JSON with pycocotools' names: iouThrs, recThrs, maxDets, areaRng, areaRngLbl, catIds, imgIds, useCats
+    /// Evaluation parameters as JSON with pycocotools' names: iouThrs, recThrs, maxDets, areaRng, areaRngLbl, catIds, imgIds, useCats, kpt_oks_sigmas
     #[arg(long, value_name = "FILE", help_heading = "Scoring")]
     pub params: Option<PathBuf>,
     /// Print what pycocotools prints, also where it is wrong (annotation id 0)
@@ -174,7 +225,7 @@ pub struct Compare {
     #[arg(long, value_name = "FILE")]
     pub gt: Option<PathBuf>,
     /// What is compared
-    #[arg(long, value_enum, default_value_t = IouKind::Bbox, value_name = "bbox|segm", hide_default_value = true, help_heading = "Scoring")]
+    #[arg(long, value_enum, default_value_t = IouKind::Bbox, value_name = "bbox|segm|keypoints|boundary", hide_default_value = true, help_heading = "Scoring")]
     pub iou_type: IouKind,
     /// Evaluation parameters, as for `eval coco`
     #[arg(long, value_name = "FILE", requires = "gt", help_heading = "Scoring")]

@@ -17,11 +17,16 @@ pub(super) const EVAL_EXAMPLES: &str = "\
 Examples:
   care-det eval coco --gt instances_val2017.json --dt results.bbox.json --iou-type bbox
   care-det eval coco --gt instances.json --dt results.segm.json --iou-type segm --json
+  care-det eval coco --gt person_keypoints_val2017.json --dt results.json --iou-type keypoints
   care-det eval coco --data coco/ --split val2017 --weights w.safetensors --out run1
   care-det eval coco --data demo --weights w.safetensors --limit 10
   care-det eval coco --data coco/ --weights w.safetensors --shard auto --out parts && care-det merge parts
 
 An evaluation of a data set that was stopped or killed goes on when the same command is given again.";
+
+pub(super) const LVIS_EXAMPLES: &str = "\
+Example:
+  care-det eval lvis --gt lvis_v1_val.json --dt results.json --iou-type bbox,segm";
 
 pub(super) const PANOPTIC_EXAMPLES: &str = "\
 Example:

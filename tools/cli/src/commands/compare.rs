@@ -7,7 +7,9 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::places::{require_exists, require_file};
 use care_engine::weights::sha256_of;
-use care_map::{CompareOptions, Comparison, Difference, Evaluator, Params, Source, Verdict, compare};
+use care_map::{
+    CompareOptions, Comparison, Difference, Evaluator, IouType, Params, Source, Verdict, compare,
+};
 use care_types::coco_json::{self, Dataset};
 use serde::Serialize;
 use std::fmt::Write;
@@ -30,7 +32,7 @@ pub fn run(args: Compare, console: Console) -> Result<Exit, Failure> {
     for path in [&args.a, &args.b] {
         require_exists(path, "compare")?;
     }
-    let params = params_of(&[args.iou_type], args.params.as_deref(), false)?.swap_remove(0);
+    let params = params_of(&[args.iou_type], args.params.as_deref(), Params::new)?.swap_remove(0);
     let [a, b] = match &args.gt {
         Some(gt) => of_files(gt, [&args.a, &args.b], &params)?,
         None => [of_folder(&args.a, &params)?, of_folder(&args.b, &params)?],
@@ -53,13 +55,18 @@ fn of_files(gt: &Path, [a, b]: [&PathBuf; 2], params: &Params) -> Result<[Evalua
 
 fn of_file((truth, hash): (&Dataset, &str), path: &Path, params: &Params) -> Result<Evaluator, Failure> {
     let file = match path.is_dir() {
-        true => path.join(format!("results.{}.json", params.iou_type.as_str())),
+        true => path.join(format!("results.{}.json", records_of(params.iou_type))),
         false => path.to_path_buf(),
     };
     let found = coco_json::read_results(&file)?;
     let source = Source { ground_truth: hash.to_owned(), results: sha256_of(&file)? };
     eval_part::evaluator((truth, &found), params, parts::WHOLE, &source)
         .map_err(|e| e.context(file.display()))
+}
+
+/// The results file whose records are compared.
+fn records_of(kind: IouType) -> &'static str {
+    if kind == IouType::Boundary { IouType::Segm.as_str() } else { kind.as_str() }
 }
 
 /// What `eval coco` or `merge` left.

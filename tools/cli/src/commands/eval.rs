@@ -1,6 +1,6 @@
 //! `eval coco`: score two JSON files, or hand over to `eval_data` to detect first.
 
-use crate::args::{EvalCoco, IouKind};
+use crate::args::{EvalCoco, EvalLvis, IouKind};
 use crate::commands::eval_part;
 use crate::commands::lined_up::{require_common_categories, require_objects};
 use crate::commands::parts::{self, FailedLine};
@@ -58,6 +58,25 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     report(&scores, (&args.fail_under, args.per_category), console)
 }
 
+/// `eval lvis`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_lvis(args: &EvalLvis, console: Console) -> Result<Exit, Failure> {
+    require_file(&args.gt, "--gt")?;
+    require_file(&args.dt, "--dt")?;
+    let params = params_of(&args.iou_type, args.params.as_deref(), Params::lvis)?;
+    let (truth, found) = (coco_json::read_dataset(&args.gt)?, coco_json::read_results(&args.dt)?);
+    let mut scores = Scores::default();
+    for params in params {
+        let both = || format!("{} against {}", args.dt.display(), args.gt.display());
+        scores.metrics.push(score(&truth, &found, &params).map_err(|e| e.context(both()))?);
+    }
+    let name = args.gt.display().to_string();
+    scores.standing = Some(Standing::new(name, None, sha256_of(&args.gt)?, &scores.metrics));
+    report(&scores, (&args.fail_under, args.per_category), console)
+}
+
 /// Names the file where a mistake in the parameters came from it.
 pub(super) fn in_params(e: Failure, args: &EvalCoco) -> Failure {
     match (&args.params, e.exit) {
@@ -75,14 +94,15 @@ fn score(truth: &Dataset, found: &[ResultRecord], params: &Params) -> Result<Coc
 
 /// One set of parameters per `--iou-type`, from `--params` or COCO's own.
 pub(super) fn read_params(args: &EvalCoco) -> Result<Vec<Params>, Failure> {
-    params_of(&args.iou_type, args.params.as_deref(), args.pycocotools_quirks)
+    let coco = |kind| Params { quirks: args.pycocotools_quirks, ..Params::new(kind) };
+    params_of(&args.iou_type, args.params.as_deref(), coco)
 }
 
-/// One set of parameters per kind, from a file or COCO's own.
+/// One set of parameters per kind: the benchmark's own, with those of a file in their place.
 pub(super) fn params_of(
     asked: &[IouKind],
     file: Option<&Path>,
-    quirks: bool,
+    own: impl Fn(IouType) -> Params,
 ) -> Result<Vec<Params>, Failure> {
     let json = match file {
         None => None,
@@ -98,18 +118,11 @@ pub(super) fn params_of(
             kinds.push(*kind);
         }
     }
-    let params = |kind: IouKind| {
-        let kind = match kind {
-            IouKind::Bbox => IouType::Bbox,
-            IouKind::Segm => IouType::Segm,
-        };
-        let mut params = match &json {
-            None => Params::new(kind),
-            Some((path, bytes)) => Params::from_json(bytes, kind)
-                .map_err(|e| Failure::from(e).context(format!("--params {}", path.display())))?,
-        };
-        params.quirks = quirks;
-        Ok(params)
+    let params = |kind: IouKind| match &json {
+        None => Ok(own(kind.into())),
+        Some((path, bytes)) => own(kind.into())
+            .with_json(bytes)
+            .map_err(|e| Failure::from(e).context(format!("--params {}", path.display()))),
     };
     kinds.into_iter().map(params).collect()
 }

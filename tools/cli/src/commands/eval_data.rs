@@ -38,7 +38,8 @@ pub(super) fn run(args: &EvalCoco, console: Console) -> Result<Exit, Failure> {
     let (params, shard) = (read_params(args)?, parts::shard(args.shard)?);
     let out = parts::folder(&args.out.out, shard);
     let out = OutDir::check_or_go_on(&out, args.out.overwrite, std::slice::from_ref(folder), Journal::NAME)?;
-    let wanted = if args.iou_type.contains(&IouKind::Segm) { Wanted::Masks } else { Wanted::Boxes };
+    let of_masks = args.iou_type.iter().any(|kind| kind.of_masks());
+    let wanted = if of_masks { Wanted::Masks } else { Wanted::Boxes };
     let file = shipped::named(weights, wanted);
     let weights = detector::open((weights, wanted), &args.detector.run, None, console)?;
     detector::require_task(&weights, Task::Detection, "care-seg eval ade20k")?;
@@ -212,7 +213,10 @@ impl Job<'_> {
 
 /// The records that are compared.
 fn of_kind(found: &Detected, kind: IouType) -> &[ResultRecord] {
-    if kind == IouType::Segm { &found.masks } else { &found.boxes }
+    match kind {
+        IouType::Segm | IouType::Boundary => &found.masks,
+        IouType::Bbox | IouType::Keypoints => &found.boxes,
+    }
 }
 
 /// Those positions that are in the part.
@@ -235,7 +239,13 @@ fn a_file(path: &Path) -> Failure {
 }
 
 fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
-    if args.iou_type.contains(&IouKind::Segm) && !weights.spec.network.predicts_masks() {
+    if args.iou_type.contains(&IouKind::Keypoints) {
+        return Err(Failure::usage(format!(
+            "--iou-type keypoints: {} finds no joints; score a results file with --gt and --dt",
+            weights.spec.model
+        )));
+    }
+    if args.iou_type.iter().any(|kind| kind.of_masks()) && !weights.spec.network.predicts_masks() {
         return Err(Failure::usage(format!(
             "--iou-type segm: {} finds boxes only and has no masks to score; use --iou-type bbox",
             weights.spec.model

@@ -31,6 +31,7 @@ use care_engine::Task;
 pub fn run(command: Command, console: Console) -> Result<Exit, Failure> {
     match command {
         Command::Eval(Eval::Coco(args)) => eval::run(*args, console),
+        Command::Eval(Eval::Lvis(args)) => eval::run_lvis(&args, console),
         Command::Eval(Eval::Panoptic(args)) => eval_panoptic::run(&args, console),
         Command::Merge(args) => merge::run(args, console),
         Command::Compare(args) => compare::run(args, console),

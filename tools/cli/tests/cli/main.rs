@@ -3,6 +3,7 @@
 mod bench;
 mod eval_data;
 mod eval_files;
+mod eval_kinds;
 mod frame;
 mod infer;
 mod masks;

@@ -42,7 +42,7 @@ fn usage_errors_end_with_two() {
         ("eval coco --gt a.json --dt b.json --weights w", "cannot be used with"),
         ("eval coco --gt a.json --dt b.json --limit 3", "cannot be used with"),
         ("eval coco --gt a.json --dt b.json --data demo --weights w", "cannot be used with"),
-        ("eval coco --gt a.json --dt b.json --iou-type keypoints", "keypoints"),
+        ("eval coco --gt a.json --dt b.json --iou-type joints", "keypoints"),
         ("infer x.jpg", "--weights"),
         ("infer x.jpg --weights w --conf 1.5", "0 to 1"),
         ("infer x.jpg --weights w --imgsz 0", "sides are 1 to"),

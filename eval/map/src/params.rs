@@ -141,29 +141,32 @@ impl Params {
         }
         let numbers = [("iouThrs", &self.iou_thrs), ("recThrs", &self.rec_thrs)];
         match numbers.iter().find(|(_, v)| v.iter().any(|x| x.is_nan())) {
-            Some((name, _)) => return fail(format!("{name} has a NaN")),
-            None => {}
+            Some((name, _)) => fail(format!("{name} has a NaN")),
+            None => self.kind_problem().map_or(Ok(()), fail),
         }
-        if self.benchmark == Benchmark::Lvis {
-            let refused = [
-                (self.iou_type == IouType::Keypoints, "LVIS has no keypoints"),
-                (self.quirks, "pycocotools' quirks are not lvis-api's"),
-                (self.max_dets.len() > 1, "LVIS has one maxDets"),
-            ];
-            if let Some((_, why)) = refused.iter().find(|(refused, _)| *refused) {
-                return fail((*why).into());
+    }
+
+    /// What does not fit to what is compared, and to whose rules are followed.
+    fn kind_problem(&self) -> Option<String> {
+        let bad_sigma = || self.kpt_oks_sigmas.iter().find(|s| !(s.is_finite() && **s > 0.0));
+        let ratio = self.dilation_ratio;
+        match (self.benchmark, self.iou_type) {
+            (Benchmark::Lvis, IouType::Keypoints) => return Some("LVIS has no keypoints".into()),
+            (Benchmark::Lvis, _) if self.quirks => {
+                return Some("pycocotools' quirks are not lvis-api's".into());
             }
+            (Benchmark::Lvis, _) if self.max_dets.len() > 1 => return Some("LVIS has one maxDets".into()),
+            _ => {}
         }
         match self.iou_type {
-            IouType::Keypoints if self.kpt_oks_sigmas.is_empty() => fail("kpt_oks_sigmas is empty".into()),
-            IouType::Keypoints => match self.kpt_oks_sigmas.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
-                Some(sigma) => fail(format!("kpt_oks_sigmas has {sigma}; each must be above 0")),
-                None => Ok(()),
-            },
-            IouType::Boundary if !(self.dilation_ratio > 0.0 && self.dilation_ratio <= 1.0) => {
-                fail(format!("dilation_ratio is {}; it must be above 0 and at most 1", self.dilation_ratio))
+            IouType::Keypoints if self.kpt_oks_sigmas.is_empty() => Some("kpt_oks_sigmas is empty".into()),
+            IouType::Keypoints => {
+                bad_sigma().map(|sigma| format!("kpt_oks_sigmas has {sigma}; each must be above 0"))
             }
-            _ => Ok(()),
+            IouType::Boundary if !(ratio > 0.0 && ratio <= 1.0) => {
+                Some(format!("dilation_ratio is {ratio}; it must be above 0 and at most 1"))
+            }
+            _ => None,
         }
     }
 

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 const TOLERANCE: f64 = 1e-12;
 
+/// Picture, box, area, crowd, joints.
+type Person = (i64, [i64; 4], i64, u8, [i64; 9]);
+
 /// Two people, a crowd, somebody without a labelled joint, and a third one; three joints each.
 fn truth() -> Value {
     let people = [
@@ -18,10 +21,8 @@ fn truth() -> Value {
         (2, [20, 20, 50, 50], 2000, 0, [0; 9]),
         (2, [150, 30, 40, 70], 1500, 0, [160, 40, 2, 170, 60, 2, 180, 90, 2]),
     ];
-    let annotation = |(n, (image, bbox, area, crowd, joints)): (
-        usize,
-        (i64, [i64; 4], i64, u8, [i64; 9]),
-    )| {
+    let annotation = |(n, person): (usize, Person)| {
+        let (image, bbox, area, crowd, joints) = person;
         let labelled = joints.chunks(3).filter(|joint| joint[2] > 0).count();
         json!({"id": n + 1, "image_id": image, "category_id": 1, "bbox": bbox, "area": area, "iscrowd": crowd,
             "keypoints": joints, "num_keypoints": labelled})

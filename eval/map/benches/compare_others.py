@@ -84,8 +84,8 @@ def vernier():
 TOOLS = {f.__name__: f for f in (pycocotools, faster_coco_eval, ultrafast_pycocotools, hotcoco, vernier)}
 
 
-def measure(command):
-    """Figures, CPU seconds and peak MiB of a command that prints JSON in its last line, or as all it prints."""
+def measure(command, kind):
+    """Figures, CPU seconds and peak MiB of a command whose last line is JSON."""
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(command, stdout=out, env=os.environ | ONE_THREAD)
         _, status, used = os.wait4(process.pid, 0)
@@ -94,8 +94,8 @@ def measure(command):
         text = out.read().decode()
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
-    answer = json.loads(text[text.rfind("\n{") + 1 :]) if not text.startswith("{") else json.loads(text)
-    return answer["stats"], used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    answer = json.loads(text.strip().splitlines()[-1])
+    return answer["iou_type"][kind]["stats"], used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def main():
@@ -111,7 +111,7 @@ def main():
              (("bbox", "boxes.json"), ("segm", "masks.json"))}
     if args.tool:
         figures = TOOLS[args.tool]()(*files[args.kind], args.kind)
-        print("\n" + json.dumps({"stats": [float(v) for v in figures]}))
+        print("\n" + json.dumps({"iou_type": {args.kind: {"stats": [float(v) for v in figures]}}}))
         return 0
     names = ["care-det"] + [name for name in args.only if importlib.util.find_spec(name)]
     different = 0
@@ -122,7 +122,7 @@ def main():
                 command = [sys.executable, __file__, args.care_det, str(args.folder), "--tool", name, "--kind", kind]
                 if name == "care-det":
                     command = [args.care_det, "eval", "coco", "--gt", gt, "--dt", dt, "--iou-type", kind, "--json"]
-                runs[name].append(measure(command))
+                runs[name].append(measure(command, kind))
         want = runs["care-det"][0][0]
         print(f"{kind:<24} {'CPU s':>8} {'peak MB':>8} {'ours/it':>8} {'difference':>11}")
         ours = statistics.median(cpu for _, cpu, _ in runs["care-det"])

@@ -8,7 +8,7 @@ use crate::scatter::Scatter;
 
 /// Blocks per chunk, which is counted by runs or by pixels. 1,024 pixels: with 4,096 the memory waits while runs are
 /// counted (12,900 instead of 15,700 pairs of 512x683 a second), with 512 it is no faster. (This and the other rates here:
-/// one thread of a Xeon, Sapphire Rapids, maps of `examples/bench_miou.rs` from memory, 4 classes unless said.)
+/// one thread of a Xeon, Sapphire Rapids, maps of `benches/pairs` from memory, 4 classes unless said.)
 const CHUNK_BLOCKS: usize = 16;
 
 /// Shorter runs are counted by pixels: runs of 6 take half the time by runs, runs of 3 take a third less by pixels.

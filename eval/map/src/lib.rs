@@ -58,6 +58,7 @@ mod funnel;
 mod keypoints;
 mod kind;
 mod matching;
+mod mean;
 mod metrics;
 mod outlined;
 pub mod panoptic;

@@ -2,6 +2,7 @@
 use crate::figures::{Dets, Figure};
 use crate::funnel::Funnel;
 use crate::kind::IouType;
+use crate::mean::mean_of_defined;
 use crate::metrics::{CategoryMetrics, CocoMetrics, Curves, Protocol};
 use crate::params::Params;
 use crate::selection::Selection;
@@ -50,13 +51,16 @@ fn is_standard(params: &Params, max_dets: &[usize], selection: &Selection) -> bo
 
 fn per_category(view: &View<'_>) -> Vec<CategoryMetrics> {
     let selection = view.selection;
-    let m = Dets::Nth(2).of(view.max_dets);
-    let figures = |k: usize, id: i64, name: String| CategoryMetrics {
-        id: CategoryId(id),
-        name,
-        ap: view.precision(None, "all", m, &[k]),
-        ap50: view.precision(Some(0.5), "all", m, &[k]),
-        ar100: view.recall(None, "all", m, &[k]),
+    let max_dets = Dets::Nth(2).of(view.max_dets);
+    let figures = |k: usize, id: i64, name: String| {
+        let all = Part { iou: None, range: "all", max_dets, categories: &[k] };
+        CategoryMetrics {
+            id: CategoryId(id),
+            name,
+            ap: view.precision(&all),
+            ap50: view.precision(&Part { iou: Some(0.5), ..all }),
+            ar100: view.recall(&all),
+        }
     };
     if !selection.use_cats {
         return vec![figures(0, -1, "all categories as one".into())];
@@ -77,59 +81,51 @@ impl View<'_> {
     fn stats(&self) -> Vec<f64> {
         let figure = |f: &Figure| {
             let max_dets = f.dets.of(self.max_dets);
-            let categories = self.selection.groups_of(f.frequency);
-            match f.precision {
-                true => self.precision(f.iou, f.area, max_dets, &categories),
-                false => self.recall(f.iou, f.area, max_dets, &categories),
-            }
+            let categories = &self.selection.groups_of(f.frequency)[..];
+            let part = Part { iou: f.iou, range: f.area, max_dets, categories };
+            if f.precision { self.precision(&part) } else { self.recall(&part) }
         };
         self.params.figures().iter().map(figure).collect()
     }
 
-    /// Mean precision of categories at one IoU threshold or all; thresholds are found by equality.
-    fn precision(&self, iou: Option<f64>, range: &str, max_dets: usize, categories: &[usize]) -> f64 {
+    /// Mean precision; thresholds are found by equality.
+    fn precision(&self, of: &Part<'_>) -> f64 {
         let recalls = self.curves.counts[1];
-        self.mean(iou, range, max_dets, categories, |[t, k, a, m], add| {
-            (0..recalls)
-                .for_each(|r| add(self.curves.precision[self.curves.precision_index([t, r, k, a, m])]));
-        })
+        self.mean(of, recalls, |at| self.curves.precision[self.curves.precision_index(at)])
     }
 
-    /// Mean recall of categories at one IoU threshold or all.
-    fn recall(&self, iou: Option<f64>, range: &str, max_dets: usize, categories: &[usize]) -> f64 {
-        self.mean(iou, range, max_dets, categories, |[t, k, a, m], add| {
-            add(self.curves.recall[self.curves.recall_index(t, k, a, m)]);
-        })
+    /// Mean recall.
+    fn recall(&self, of: &Part<'_>) -> f64 {
+        self.mean(of, 1, |[t, _, k, a, m]| self.curves.recall[self.curves.recall_index(t, k, a, m)])
     }
 
-    /// The mean of what is defined, or −1.
-    fn mean(
-        &self,
-        iou: Option<f64>,
-        range: &str,
-        max_dets: usize,
-        categories: &[usize],
-        visit: impl Fn([usize; 4], &mut dyn FnMut(f64)),
-    ) -> f64 {
-        let thresholds = positions(&self.params.iou_thrs, |t| iou.is_none_or(|iou| *t == iou));
-        let ranges = positions(&self.params.area_rng_lbl, |name| name == range);
-        let dets = positions(self.max_dets, |m| *m == max_dets);
-        let (mut sum, mut n) = (0.0, 0u64);
-        let mut add = |value: f64| {
-            if value > -1.0 {
-                sum += value;
-                n += 1;
-            }
-        };
+    /// The mean of what is defined, or −1, in the order of the arrays.
+    fn mean(&self, of: &Part<'_>, recalls: usize, value: impl Fn([usize; 5]) -> f64) -> f64 {
+        let thresholds = positions(&self.params.iou_thrs, |t| of.iou.is_none_or(|iou| *t == iou));
+        let ranges = positions(&self.params.area_rng_lbl, |name| name == of.range);
+        let dets = positions(self.max_dets, |m| *m == of.max_dets);
+        let mut values = Vec::new();
         for &t in &thresholds {
-            for &k in categories {
-                for &a in &ranges {
-                    dets.iter().for_each(|&m| visit([t, k, a, m], &mut add));
+            for r in 0..recalls {
+                for &k in of.categories {
+                    for &a in &ranges {
+                        values.extend(dets.iter().map(|&m| value([t, r, k, a, m])));
+                    }
                 }
             }
         }
-        if n == 0 { -1.0 } else { sum / n as f64 }
+        mean_of_defined(values.into_iter())
     }
+}
+
+/// Part of the curves.
+struct Part<'a> {
+    /// One threshold, or all.
+    iou: Option<f64>,
+    /// Name of an area range.
+    range: &'a str,
+    max_dets: usize,
+    categories: &'a [usize],
 }
 
 fn positions<T>(values: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {

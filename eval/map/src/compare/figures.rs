@@ -4,6 +4,7 @@ use super::ranking::{Part, Parts, Ranking};
 use crate::evaluator::Evaluator;
 use crate::figures::{Dets, Figure};
 use crate::matching::Rules;
+use crate::mean::mean_of_defined;
 use crate::{Params, Result};
 
 /// Figures of a category: those of [`crate::CategoryMetrics`].
@@ -119,15 +120,9 @@ impl<'a> Figures<'a> {
             false => (&planes.recall[part], 1),
         };
         let groups = self.ranking.groups.len();
-        let (mut sum, mut n) = (0.0, 0u64);
-        for &t in &wanted.thresholds {
-            let values = categories.iter().flat_map(|k| &plane[(t * groups + k) * width..][..width]);
-            values.filter(|value| **value > -1.0).for_each(|value| {
-                sum += value;
-                n += 1;
-            });
-        }
-        if n == 0 { -1.0 } else { sum / n as f64 }
+        let value = |t: usize, r: usize, k: usize| plane[(t * groups + k) * width + r];
+        let cells = wanted.thresholds.iter().flat_map(|&t| (0..width).map(move |r| (t, r)));
+        mean_of_defined(cells.flat_map(|(t, r)| categories.iter().map(move |&k| value(t, r, k))))
     }
 }
 

@@ -114,7 +114,7 @@ impl View<'_> {
                 }
             }
         }
-        mean_of_defined(values.into_iter())
+        mean_of_defined(values)
     }
 }
 

@@ -120,9 +120,14 @@ impl<'a> Figures<'a> {
             false => (&planes.recall[part], 1),
         };
         let groups = self.ranking.groups.len();
-        let value = |t: usize, r: usize, k: usize| plane[(t * groups + k) * width + r];
-        let cells = wanted.thresholds.iter().flat_map(|&t| (0..width).map(move |r| (t, r)));
-        mean_of_defined(cells.flat_map(|(t, r)| categories.iter().map(move |&k| value(t, r, k))))
+        let mut values = Vec::with_capacity(wanted.thresholds.len() * width * categories.len());
+        for &t in &wanted.thresholds {
+            let of_threshold = &plane[t * groups * width..][..groups * width];
+            for r in 0..width {
+                values.extend(categories.iter().map(|k| of_threshold[k * width + r]));
+            }
+        }
+        mean_of_defined(values)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn truth_boxes(
     gt: &Dataset,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<BoxXywh>>> {
+) -> Result<Cells<Vec<Truth<BoxXywh>>>> {
     truths(gt, selection, funnel, |_, a| {
         let bbox = a.bbox.ok_or_else(|| Error::input("bbox: missing; it is needed to evaluate boxes"))?;
         Ok((bbox, a.area.unwrap_or_else(|| bbox.area())))
@@ -47,7 +47,7 @@ pub(crate) fn truth_masks<'a>(
     gt: &'a Dataset,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<Mask<'a>>>> {
+) -> Result<Cells<Vec<Truth<Mask<'a>>>>> {
     let images = ImageSizes::new(gt, selection);
     truths(gt, selection, funnel, |image, a| {
         let segmentation = a
@@ -64,7 +64,7 @@ pub(crate) fn found_boxes(
     dt: &[ResultRecord],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<BoxXywh>>> {
+) -> Result<Cells<Vec<Found<BoxXywh>>>> {
     let by_box = areas(dt, selection) == Areas::OfBoxes;
     let boxes = |k: &Key| dt[k.record as usize].bbox;
     let cells = found(dt, selection, funnel, |_, r| {
@@ -87,7 +87,7 @@ pub(crate) fn found_masks<'a>(
     dt: &'a [ResultRecord],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<Mask<'a>>>> {
+) -> Result<Cells<Vec<Found<Mask<'a>>>>> {
     let by_box = areas(dt, selection) == Areas::OfBoxes;
     let images = ImageSizes::new(gt, selection);
     found(dt, selection, funnel, |image, r| {
@@ -117,7 +117,7 @@ pub(crate) fn truths<'a, S: Send>(
     selection: &Selection,
     funnel: &mut Funnel,
     shape: impl Fn(u32, &'a Annotation) -> Result<(S, f64)> + Sync,
-) -> Result<Cells<Truth<S>>> {
+) -> Result<Cells<Vec<Truth<S>>>> {
     let keys = if selection.quirks {
         truth_keys(gt, &records_pycocotools_sees(gt, selection), selection, funnel)
     } else {
@@ -213,7 +213,7 @@ pub(crate) fn found<'a, S: Send>(
     selection: &Selection,
     funnel: &mut Funnel,
     shape: impl Fn(u32, &'a ResultRecord) -> Result<(S, f64)> + Sync,
-) -> Result<Cells<Found<S>>> {
+) -> Result<Cells<Vec<Found<S>>>> {
     let keys = found_keys(dt, selection, funnel)?;
     let build = |key: &Key| {
         let r = &dt[key.record as usize];
@@ -295,7 +295,7 @@ fn cells<T: Send>(
     keys: Vec<Key>,
     selection: &Selection,
     build: impl Fn(&Key) -> Result<T> + Sync,
-) -> Result<Cells<T>> {
+) -> Result<Cells<Vec<T>>> {
     let keys = sort(keys, selection);
     match keys.par_iter().with_min_len(256).map(&build).collect::<Result<Vec<T>>>() {
         Ok(items) => Ok(Cells { keys, items }),

@@ -50,6 +50,7 @@ mod cells;
 mod columns;
 mod compare;
 mod curve;
+mod detections;
 mod evaluator;
 pub mod explain;
 mod federation;

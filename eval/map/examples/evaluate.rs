@@ -5,8 +5,7 @@
 //! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm" | "keypoints" |
 //! "boundary", "benchmark": "coco" | "lvis", "quirks": bool, "params": {…}}`; the
 //! answer is a line with the figures and, unless `"curves": false`, the arrays behind them, or `{"error": …}`.
-use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate};
-use care_types::coco_json::{read_dataset, read_results};
+use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate_files};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -40,6 +39,6 @@ fn run(line: &str) -> Result<(CocoMetrics, bool)> {
     };
     let mut params = base.with_json(params.as_bytes())?;
     params.quirks = job["quirks"].as_bool().unwrap_or(false);
-    let metrics = evaluate(&read_dataset(&path("gt"))?, &read_results(&path("dt"))?, &params)?;
+    let metrics = evaluate_files(&path("gt"), &path("dt"), &params)?;
     Ok((metrics, job["curves"].as_bool().unwrap_or(true)))
 }

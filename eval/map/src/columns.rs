@@ -160,17 +160,14 @@ fn truth_keys(gt: &Dataset, records: &[usize], selection: &Selection, funnel: &m
     let mut keys = Vec::with_capacity(records.len());
     for &record in records {
         let a = &gt.annotations[record];
-        if selection.known_images.get(a.image_id.0).is_none() {
-            count.unknown_image += 1;
-        } else if selection.known_categories.get(a.category_id.0).is_none() {
-            count.unknown_category += 1;
-        } else if let Some(key) = selected(a.image_id.0, a.category_id.0, record, selection) {
-            match selection.federation.is_some() && !has_area(a.area) {
-                true => count.without_area += 1,
-                false => keys.push(key),
+        match place(a.image_id.0, a.category_id.0, selection) {
+            Place::UnknownImage => count.unknown_image += 1,
+            Place::UnknownCategory => count.unknown_category += 1,
+            Place::NotSelected => count.not_selected += 1,
+            Place::Cell { .. } if selection.federation.is_some() && !has_area(a.area) => {
+                count.without_area += 1;
             }
-        } else {
-            count.not_selected += 1;
+            Place::Cell { category, image } => keys.push(Key { category, image, record: record as u32 }),
         }
     }
     keys
@@ -243,22 +240,23 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
     let mut keys = Vec::with_capacity(dt.len());
     let federation = selection.federation.as_ref().map(|f| (f, f.beyond(dt)));
     for (record, r) in dt.iter().enumerate() {
-        if selection.known_images.get(r.image_id.0).is_none() {
+        let place = place(r.image_id.0, r.category_id.0, selection);
+        if let Place::UnknownImage = place {
             return Err(unknown_image(dt, record, selection));
         }
         if !r.score.is_finite() {
             return Err(Error::input(format!("results[{record}].score: {} is not a finite number", r.score)));
         }
-        if selection.known_categories.get(r.category_id.0).is_none() {
-            count.unknown_category += 1;
-        } else if let Some(key) = selected(r.image_id.0, r.category_id.0, record, selection) {
-            match &federation {
-                Some((_, beyond)) if beyond[record] => count.beyond_max_dets += 1,
-                Some((f, _)) if !f.is_verified(key.image, r.category_id.0) => count.unverified += 1,
-                _ => keys.push(key),
+        match (place, &federation) {
+            (Place::UnknownCategory, _) => count.unknown_category += 1,
+            (Place::Cell { .. }, Some((_, beyond))) if beyond[record] => count.beyond_max_dets += 1,
+            (Place::Cell { image, .. }, Some((f, _))) if !f.is_verified(image, r.category_id.0) => {
+                count.unverified += 1;
             }
-        } else {
-            count.not_selected += 1;
+            (Place::Cell { category, image }, _) => {
+                keys.push(Key { category, image, record: record as u32 });
+            }
+            _ => count.not_selected += 1,
         }
     }
     Ok(keys)
@@ -275,9 +273,29 @@ fn unknown_image(dt: &[ResultRecord], first: usize, selection: &Selection) -> Er
     ))
 }
 
-fn selected(image: i64, category: i64, record: usize, selection: &Selection) -> Option<Key> {
-    let (image, category) = (selection.images.get(image)?, selection.categories.get(category)?);
-    Some(Key { category, image, record: record as u32 })
+/// Where a record belongs.
+pub(crate) enum Place {
+    /// Its picture is not in the ground truth.
+    UnknownImage,
+    /// Its category is not in the ground truth.
+    UnknownCategory,
+    /// Picture or category are not evaluated.
+    NotSelected,
+    /// Positions of its category and picture.
+    Cell { category: u32, image: u32 },
+}
+
+pub(crate) fn place(image: i64, category: i64, selection: &Selection) -> Place {
+    if selection.known_images.get(image).is_none() {
+        return Place::UnknownImage;
+    }
+    if selection.known_categories.get(category).is_none() {
+        return Place::UnknownCategory;
+    }
+    match (selection.images.get(image), selection.categories.get(category)) {
+        (Some(image), Some(category)) => Place::Cell { category, image },
+        _ => Place::NotSelected,
+    }
 }
 
 fn finite<S>(bbox: Option<BoxXywh>, item: (S, f64)) -> Result<(S, f64)> {

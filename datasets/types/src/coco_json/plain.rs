@@ -49,11 +49,11 @@ pub fn plain_results(
     list::records(path, start, to, &mut Results::default(), visit)
 }
 
-/// Where the list of a results file opens, and the file's length.
-pub fn plain_results_start(path: &Path) -> Option<(Start, u64)> {
+/// The position behind the bracket that opens the list of a results file.
+pub fn plain_results_opening(path: &Path) -> Option<u64> {
     let mut blocks = Blocks::open(path, mark(path)?)?;
     blocks.scan(|scan| scan.take(b'['))?;
-    Some((Start::Opening(blocks.position()), path.metadata().ok()?.len()))
+    Some(blocks.position())
 }
 
 /// Whether nothing but white space is behind a position.

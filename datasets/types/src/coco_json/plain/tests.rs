@@ -41,8 +41,8 @@ fn record(r: PlainResult<'_>) -> ResultRecord {
 
 /// A results file in parts of so many bytes.
 fn results_in_parts(path: &Path, step: u64) -> Option<Vec<ResultRecord>> {
-    let (first, length) = plain_results_start(path)?;
-    let (mut start, mut all) = (first, Vec::new());
+    let length = path.metadata().unwrap().len();
+    let (mut start, mut all) = (Start::Opening(plain_results_opening(path)?), Vec::new());
     let mut to = step;
     loop {
         let mut part = Vec::new();

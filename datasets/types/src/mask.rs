@@ -11,7 +11,7 @@ mod polygon;
 use crate::{BoxXywh, Error, Result, Size};
 #[cfg(test)]
 pub(crate) use compressed::encode as append_compressed;
-pub use packed::MaskFacts;
+pub use packed::{MaskFacts, Span, common_pixels};
 
 /// A mask as an annotation file gives it.
 #[derive(Clone, Debug, PartialEq)]

@@ -326,10 +326,10 @@ fn cells<T: Send>(
 }
 
 /// The sizes of the evaluated pictures.
-struct ImageSizes(Vec<Size>);
+pub(crate) struct ImageSizes(Vec<Size>);
 
 impl ImageSizes {
-    fn new(gt: &Dataset, selection: &Selection) -> Self {
+    pub(crate) fn new(gt: &Dataset, selection: &Selection) -> Self {
         let mut sizes = vec![Size::default(); selection.images.len()];
         for image in &gt.images {
             if let Some(at) = selection.images.get(image.id.0) {
@@ -339,7 +339,7 @@ impl ImageSizes {
         ImageSizes(sizes)
     }
 
-    fn size(&self, image: u32) -> Result<Size> {
+    pub(crate) fn size(&self, image: u32) -> Result<Size> {
         match self.0[image as usize] {
             Size { width: 0, .. } | Size { height: 0, .. } => {
                 Err(Error::input("its picture has no width and height in the ground truth; masks need them"))

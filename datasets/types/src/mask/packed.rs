@@ -43,15 +43,44 @@ impl MaskFacts {
     }
 }
 
+/// A stretch of foreground: column-major positions from the first to behind the last.
+pub type Span = (u32, u32);
+
 impl Rle {
-    /// Appends the run lengths of a compressed string: background, foreground, background, … Nothing is checked but
-    /// that they are lengths; the rest has to be known from [`MaskFacts::of_compressed`]. `None` for no lengths.
-    pub fn append_runs(text: &[u8], to: &mut Vec<u32>) -> Option<()> {
-        runs(text, |_, length| {
-            to.push(length);
-            Some(())
-        })
+    /// Appends the stretches of foreground of this mask.
+    pub fn append_spans(&self, to: &mut Vec<Span>) {
+        to.extend(self.foreground());
     }
+
+    /// Appends the stretches of foreground of a compressed string that is known from [`MaskFacts::of_compressed`]; of another
+    /// one, what can be read of it.
+    pub fn append_compressed_spans(text: &[u8], to: &mut Vec<Span>) {
+        let mut position = 0u32;
+        runs(text, |inside, length| {
+            let start = position;
+            position = position.checked_add(length)?;
+            if inside {
+                to.push((start, position));
+            }
+            Some(())
+        });
+    }
+}
+
+/// Pixels that two masks of one size have in common, from their stretches in order.
+pub fn common_pixels(a: &[Span], b: &[Span]) -> u32 {
+    let (Some(first_a), Some(first_b)) = (a.first(), b.first()) else { return 0 };
+    // What ends before the other mask begins meets nothing.
+    let mut i = a.partition_point(|span| span.1 <= first_b.0);
+    let mut j = b.partition_point(|span| span.1 <= first_a.0);
+    let mut pixels = 0;
+    while let (Some(&(a0, a1)), Some(&(b0, b1))) = (a.get(i), b.get(j)) {
+        pixels += a1.min(b1).saturating_sub(a0.max(b0));
+        // Without branches: which one ends first is anybody's guess.
+        i += usize::from(a1 <= b1);
+        j += usize::from(b1 <= a1);
+    }
+    pixels
 }
 
 /// Calls `visit(inside, length)` for every run of a compressed string.

@@ -1,11 +1,11 @@
 //! Boxes of a results file.
 use super::read_results;
-use super::records::{add_counts, areas_of, cell_of, one_rule};
+use super::records::{Head, Taken};
 use crate::Areas;
-use crate::cells::{Cells, Key, sort};
+use crate::cells::Cells;
 use crate::columns::Truth;
 use crate::detections::{Detections, Facts};
-use crate::funnel::{DetectionFunnel, Funnel};
+use crate::funnel::DetectionFunnel;
 use crate::selection::Selection;
 use care_types::BoxXywh;
 use care_types::coco_json::PlainResult;
@@ -28,45 +28,33 @@ pub(super) struct Boxes {
 /// What a part of the file has.
 #[derive(Default)]
 struct Part {
-    keys: Vec<(u32, u32)>,
+    head: Head,
     rows: Vec<Row>,
-    count: DetectionFunnel,
-    /// As the part's first record has it.
-    areas: Option<Areas>,
 }
 
 /// Reads a results file for an evaluation of boxes.
-pub(super) fn read(path: &Path, selection: &Selection, funnel: &mut Funnel) -> Option<Cells<Boxes>> {
-    let (mut keys, mut rows) = (Vec::new(), Vec::new());
-    let mut areas = None;
+pub(super) fn read(path: &Path, selection: &Selection) -> Option<(Cells<Boxes>, DetectionFunnel)> {
+    let (mut taken, mut rows) = (Taken::default(), Vec::new());
     let read = |part: &mut Part, record: PlainResult<'_>| part.add(record, selection);
     read_results(path, read, |part: Part| {
-        areas = one_rule(areas, part.areas)?;
-        let before = rows.len() as u32;
-        let key = |(&(category, image), record)| Key { category, image, record };
-        keys.extend(part.keys.iter().zip(before..).map(key));
         rows.extend(part.rows);
-        add_counts(&mut funnel.detections, &part.count);
-        Some(())
+        taken.add(part.head)
     })?;
-    let keys = sort(keys, selection);
-    let order = keys.iter().map(|k| k.record).collect();
-    Some(Cells { keys, items: Boxes { rows, order } })
+    let (keys, order) = taken.sorted(selection);
+    Some((Cells { keys, items: Boxes { rows, order } }, taken.count))
 }
 
 impl Part {
     fn add(&mut self, record: PlainResult<'_>, selection: &Selection) -> Option<()> {
-        let areas = *self.areas.get_or_insert(areas_of(&record)?);
-        let Some(key) = cell_of(&record, selection, &mut self.count)? else { return Some(()) };
+        let (areas, Some(_)) = self.head.add(&record, selection)? else { return Some(()) };
         let (bbox, area) = match (areas, record.bbox, record.segmentation) {
             (Areas::OfBoxes, Some(bbox), _) => (bbox, bbox.area()),
             (Areas::OfMasks, bbox, Some((mask, _))) => (bbox.unwrap_or(mask.bbox), mask.area.into()),
             _ => return None,
         };
-        self.count.negative_size += usize::from(record.bbox.is_some_and(|b| b.w < 0.0 || b.h < 0.0));
+        self.head.count.negative_size += usize::from(record.bbox.is_some_and(|b| b.w < 0.0 || b.h < 0.0));
         // Adding zero makes -0.0 equal to 0.0 for sorting by bits.
         self.rows.push(Row { bbox, score: record.score + 0.0, area });
-        self.keys.push(key);
         Some(())
     }
 }

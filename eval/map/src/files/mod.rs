@@ -3,10 +3,14 @@
 //! Boxes and masks by COCO's rules go this way. Everything else, and every file that the plain reader gives up on, is read
 //! and scored by [`crate::evaluate`]; so is what is wrong, which then has its message.
 mod boxes;
+mod masks;
 mod parts;
 mod records;
 
-use crate::funnel::Funnel;
+use crate::cells::Cells;
+use crate::columns::Truth;
+use crate::detections::Detections;
+use crate::funnel::{DetectionFunnel, Funnel};
 use crate::metrics::CocoMetrics;
 use crate::selection::Selection;
 use crate::{Benchmark, IouType, Params, Result, accumulate, columns, summary};
@@ -31,24 +35,37 @@ fn by_columns(gt: &Path, dt: &Path, params: &Params) -> Option<CocoMetrics> {
     if params.benchmark != Benchmark::Coco || params.validate().is_err() {
         return None;
     }
-    match params.iou_type {
-        IouType::Bbox => {
-            let gt = read_dataset(gt, false)?;
-            let selection = Selection::new(&gt, params).ok()?;
-            let mut counts = Funnel::default();
-            let found = boxes::read(dt, &selection, &mut counts)?;
-            crate::with_quirks(params, |params| {
-                let selection = Selection::new(&gt, params)?;
-                let mut funnel = counts.clone();
-                let truths = columns::truth_boxes(&gt, &selection, &mut funnel)?;
-                let curves = accumulate::curves(&truths, &found, &selection, params, &mut funnel);
-                Ok(summary::summarize(curves, &selection, params, funnel))
-            })
-            .ok()
-        }
-        IouType::Segm => None,
-        IouType::Keypoints | IouType::Boundary => None,
+    let masks = match params.iou_type {
+        IouType::Bbox => false,
+        IouType::Segm => true,
+        IouType::Keypoints | IouType::Boundary => return None,
+    };
+    let gt = read_dataset(gt, masks)?;
+    let selection = Selection::new(&gt, params).ok()?;
+    if masks {
+        let found = masks::read(dt, &gt, &selection)?;
+        score(&gt, &found, params, masks::truths)
+    } else {
+        let found = boxes::read(dt, &selection)?;
+        score(&gt, &found, params, columns::truth_boxes)
     }
+}
+
+/// Matches what was read, with pycocotools' quirks once more if that is asked for.
+fn score<'a, D: Detections>(
+    gt: &'a Dataset,
+    (found, count): &(Cells<D>, DetectionFunnel),
+    params: &Params,
+    truths: impl Fn(&'a Dataset, &Selection, &mut Funnel) -> Result<Cells<Vec<Truth<D::Truth>>>>,
+) -> Option<CocoMetrics> {
+    crate::with_quirks(params, |params| {
+        let selection = Selection::new(gt, params)?;
+        let mut funnel = Funnel { detections: count.clone(), ..Funnel::default() };
+        let truths = truths(gt, &selection, &mut funnel)?;
+        let curves = accumulate::curves(&truths, found, &selection, params, &mut funnel);
+        Ok(summary::summarize(curves, &selection, params, funnel))
+    })
+    .ok()
 }
 
 /// An annotation file, without masks when they are not needed.

@@ -312,9 +312,12 @@ proptest! {
         let wanted = Rle::from_compressed_str(h, w, &text);
         prop_assert_eq!(MaskFacts::of_compressed(h, w, text.as_bytes()), wanted.as_ref().ok().map(MaskFacts::of));
         if let Ok(wanted) = wanted {
-            let mut runs = Vec::new();
-            prop_assert_eq!(Rle::append_runs(text.as_bytes(), &mut runs), Some(()));
-            prop_assert_eq!(Rle::from_counts(h, w, &runs).unwrap(), wanted);
+            let mut spans = Vec::new();
+            Rle::append_compressed_spans(text.as_bytes(), &mut spans);
+            let pixels: Vec<u32> = spans.iter().flat_map(|&(from, to)| from..to).collect();
+            let inside = wanted.to_mask();
+            let wanted: Vec<u32> = (0..h * w).filter(|p| inside[(p % h * w + p / h) as usize] == 1).collect();
+            prop_assert_eq!(pixels, wanted);
         }
     }
 }

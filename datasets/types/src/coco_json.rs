@@ -9,9 +9,14 @@ mod dataset;
 mod diagnose;
 mod number;
 mod object;
+mod plain;
 mod results;
 mod segmentation;
 
 pub use annotation::{Annotation, Category, Frequency, Image};
 pub use dataset::{Dataset, parse_dataset, read_dataset};
+pub use plain::{
+    Covered, PlainResult, Start, plain_annotations, plain_dataset, plain_end, plain_results,
+    plain_results_opening,
+};
 pub use results::{ResultRecord, parse_results, read_results, results_json, write_results};

@@ -5,9 +5,13 @@
 //! the picture. Areas, boxes, unions and rasterised polygons equal pycocotools' `maskApi` bit for bit.
 mod compressed;
 mod overlap;
+mod packed;
 mod polygon;
 
 use crate::{BoxXywh, Error, Result, Size};
+#[cfg(test)]
+pub(crate) use compressed::encode as append_compressed;
+pub use packed::{MaskFacts, Span, common_pixels};
 
 /// A mask as an annotation file gives it.
 #[derive(Clone, Debug, PartialEq)]

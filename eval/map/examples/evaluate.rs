@@ -4,9 +4,8 @@
 //!
 //! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm" | "keypoints" |
 //! "boundary", "benchmark": "coco" | "lvis", "quirks": bool, "params": {…}}`; the
-//! answer is a line with the figures and the arrays behind them, or `{"error": …}`.
-use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate};
-use care_types::coco_json::{read_dataset, read_results};
+//! answer is a line with the figures and, unless `"curves": false`, the arrays behind them, or `{"error": …}`.
+use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate_files};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -15,7 +14,8 @@ fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let answer = match run(&line?) {
-            Ok(m) => {
+            Ok((m, false)) => json!({"metrics": m}),
+            Ok((m, true)) => {
                 let curves = json!({"precision": m.curves.precision, "recall": m.curves.recall, "scores": m.curves.scores});
                 json!({"metrics": m, "curves": curves})
             }
@@ -26,7 +26,8 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-fn run(line: &str) -> Result<CocoMetrics> {
+/// The metrics, and whether the arrays are asked for.
+fn run(line: &str) -> Result<(CocoMetrics, bool)> {
     let bad = |e: serde_json::Error| care_map::Error::config(format!("job: {e}"));
     let job: Value = serde_json::from_str(line).map_err(bad)?;
     let path = |key: &str| Path::new(job[key].as_str().unwrap_or_default()).to_path_buf();
@@ -38,5 +39,6 @@ fn run(line: &str) -> Result<CocoMetrics> {
     };
     let mut params = base.with_json(params.as_bytes())?;
     params.quirks = job["quirks"].as_bool().unwrap_or(false);
-    evaluate(&read_dataset(&path("gt"))?, &read_results(&path("dt"))?, &params)
+    let metrics = evaluate_files(&path("gt"), &path("dt"), &params)?;
+    Ok((metrics, job["curves"].as_bool().unwrap_or(true)))
 }

@@ -1,40 +1,50 @@
 //! From outcomes to precision and recall, per category, area range and maxDets.
 use crate::Params;
-use crate::cells::{Cells, cells_of_category};
-use crate::columns::{Found, Truth};
+use crate::cells::{Cells, Key, cells_of_category};
+use crate::columns::Truth;
 use crate::curve::{Curve, Hit, Tally};
+use crate::detections::Detections;
 use crate::funnel::Funnel;
 use crate::matching::{BLOCK, Flags, Matcher, Outcomes, Rules};
 use crate::metrics::Curves;
 use crate::selection::Selection;
-use crate::shape::Shape;
 use rayon::prelude::*;
 
 /// Cells that one task matches. Small enough that a data set of one class uses all threads.
 const CELLS_PER_TASK: usize = 256;
+/// Categories whose curves are held beside the result: 6 MB with COCO's parameters.
+const GROUPS_AT_ONCE: usize = 32;
 
 /// Precision, recall and scores of all categories; fills in what the funnel lacks.
-pub(crate) fn curves<S: Shape>(
-    truths: &Cells<Truth<S>>,
-    found: &Cells<Found<S>>,
+pub(crate) fn curves<D: Detections>(
+    truths: &Cells<Vec<Truth<D::Truth>>>,
+    found: &Cells<D>,
     selection: &Selection,
     params: &Params,
     funnel: &mut Funnel,
 ) -> Curves {
     let (max_dets, rules) = (params.sorted_max_dets(), Rules::new(params));
-    let groups: Vec<Group> = (0..selection.groups() as u32)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|category| {
-            let outcomes = outcomes(truths, found, category, &rules);
-            Group::new(&outcomes, &rules, &params.rec_thrs, &max_dets)
-        })
-        .collect();
-    count_images(truths, found, selection, funnel);
-    let dropped: usize = groups.iter().map(|g| g.dropped).sum();
+    let categories = selection.groups();
+    let mut curves = Curves::undefined(counts(categories, &rules, params));
+    let mut dropped = 0;
+    for first in (0..categories).step_by(GROUPS_AT_ONCE) {
+        let groups: Vec<Group> = (first..categories.min(first + GROUPS_AT_ONCE))
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|category| {
+                let outcomes = outcomes(truths, found, category as u32, &rules);
+                Group::new(&outcomes, &rules, &params.rec_thrs, &max_dets)
+            })
+            .collect();
+        for (k, group) in (first..).zip(&groups) {
+            group.write(k, &mut curves);
+            dropped += group.dropped;
+        }
+    }
+    count_images(&truths.keys, &found.keys, selection, funnel);
     funnel.detections.beyond_max_dets += dropped;
     funnel.detections.used = found.keys.len() - dropped;
-    join(&groups, &rules, params)
+    curves
 }
 
 /// Precision, recall and scores from the outcomes of each category, whose pictures must be in the order of their ids.
@@ -45,22 +55,18 @@ pub(crate) fn curves_of(outcomes: &[Outcomes], rules: &Rules, params: &Params) -
         .with_max_len(1)
         .map(|outcomes| Group::new(outcomes, rules, &params.rec_thrs, &max_dets))
         .collect();
-    join(&groups, rules, params)
-}
-
-fn join(groups: &[Group], rules: &Rules, params: &Params) -> Curves {
-    let (recalls, max_dets) = (params.rec_thrs.len(), params.max_dets.len());
-    let counts = [rules.thresholds(), recalls, groups.len(), rules.ranges(), max_dets];
-    let mut curves = Curves::undefined(counts);
-    for (k, group) in groups.iter().enumerate() {
-        group.write(k, &mut curves);
-    }
+    let mut curves = Curves::undefined(counts(groups.len(), rules, params));
+    groups.iter().enumerate().for_each(|(k, group)| group.write(k, &mut curves));
     curves
 }
 
-fn outcomes<S: Shape>(
-    truths: &Cells<Truth<S>>,
-    found: &Cells<Found<S>>,
+fn counts(categories: usize, rules: &Rules, params: &Params) -> [usize; 5] {
+    [rules.thresholds(), params.rec_thrs.len(), categories, rules.ranges(), params.max_dets.len()]
+}
+
+fn outcomes<D: Detections>(
+    truths: &Cells<Vec<Truth<D::Truth>>>,
+    found: &Cells<D>,
     category: u32,
     rules: &Rules,
 ) -> Outcomes {
@@ -78,16 +84,11 @@ fn outcomes<S: Shape>(
     all
 }
 
-fn count_images<S>(
-    truths: &Cells<Truth<S>>,
-    found: &Cells<Found<S>>,
-    selection: &Selection,
-    funnel: &mut Funnel,
-) {
+fn count_images(truths: &[Key], found: &[Key], selection: &Selection, funnel: &mut Funnel) {
     let (mut with_objects, mut with_found) =
         (vec![false; selection.images.len()], vec![false; selection.images.len()]);
-    truths.keys.iter().for_each(|k| with_objects[k.image as usize] = true);
-    found.keys.iter().for_each(|k| with_found[k.image as usize] = true);
+    truths.iter().for_each(|k| with_objects[k.image as usize] = true);
+    found.iter().for_each(|k| with_found[k.image as usize] = true);
     let without = |seen: &[bool]| seen.iter().filter(|s| !**s).count();
     funnel.images.in_ground_truth = selection.known_images.len();
     funnel.images.evaluated = selection.images.len();

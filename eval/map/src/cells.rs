@@ -43,10 +43,10 @@ fn counting_sort(keys: Vec<Key>, values: usize, value: impl Fn(&Key) -> u32) -> 
     sorted
 }
 
-/// Items in the order of their cells.
-pub(crate) struct Cells<T> {
+/// Items in the order of their cells; `I` is a list of them, or a way to look them up by position.
+pub(crate) struct Cells<I> {
     pub(crate) keys: Vec<Key>,
-    pub(crate) items: Vec<T>,
+    pub(crate) items: I,
 }
 
 /// The objects and detections of one category in one picture, as ranges of the two lists.

@@ -36,7 +36,7 @@ pub(crate) fn truth_boxes(
     gt: &Dataset,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<BoxXywh>>> {
+) -> Result<Cells<Vec<Truth<BoxXywh>>>> {
     truths(gt, selection, funnel, |_, a| {
         let bbox = a.bbox.ok_or_else(|| Error::input("bbox: missing; it is needed to evaluate boxes"))?;
         Ok((bbox, a.area.unwrap_or_else(|| bbox.area())))
@@ -47,7 +47,7 @@ pub(crate) fn truth_masks<'a>(
     gt: &'a Dataset,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<Mask<'a>>>> {
+) -> Result<Cells<Vec<Truth<Mask<'a>>>>> {
     let images = ImageSizes::new(gt, selection);
     truths(gt, selection, funnel, |image, a| {
         let segmentation = a
@@ -64,7 +64,7 @@ pub(crate) fn found_boxes(
     dt: &[ResultRecord],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<BoxXywh>>> {
+) -> Result<Cells<Vec<Found<BoxXywh>>>> {
     let by_box = areas(dt, selection) == Areas::OfBoxes;
     let boxes = |k: &Key| dt[k.record as usize].bbox;
     let cells = found(dt, selection, funnel, |_, r| {
@@ -87,7 +87,7 @@ pub(crate) fn found_masks<'a>(
     dt: &'a [ResultRecord],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<Mask<'a>>>> {
+) -> Result<Cells<Vec<Found<Mask<'a>>>>> {
     let by_box = areas(dt, selection) == Areas::OfBoxes;
     let images = ImageSizes::new(gt, selection);
     found(dt, selection, funnel, |image, r| {
@@ -117,7 +117,7 @@ pub(crate) fn truths<'a, S: Send>(
     selection: &Selection,
     funnel: &mut Funnel,
     shape: impl Fn(u32, &'a Annotation) -> Result<(S, f64)> + Sync,
-) -> Result<Cells<Truth<S>>> {
+) -> Result<Cells<Vec<Truth<S>>>> {
     let keys = if selection.quirks {
         truth_keys(gt, &records_pycocotools_sees(gt, selection), selection, funnel)
     } else {
@@ -160,17 +160,14 @@ fn truth_keys(gt: &Dataset, records: &[usize], selection: &Selection, funnel: &m
     let mut keys = Vec::with_capacity(records.len());
     for &record in records {
         let a = &gt.annotations[record];
-        if selection.known_images.get(a.image_id.0).is_none() {
-            count.unknown_image += 1;
-        } else if selection.known_categories.get(a.category_id.0).is_none() {
-            count.unknown_category += 1;
-        } else if let Some(key) = selected(a.image_id.0, a.category_id.0, record, selection) {
-            match selection.federation.is_some() && !has_area(a.area) {
-                true => count.without_area += 1,
-                false => keys.push(key),
+        match place(a.image_id.0, a.category_id.0, selection) {
+            Place::UnknownImage => count.unknown_image += 1,
+            Place::UnknownCategory => count.unknown_category += 1,
+            Place::NotSelected => count.not_selected += 1,
+            Place::Cell { .. } if selection.federation.is_some() && !has_area(a.area) => {
+                count.without_area += 1;
             }
-        } else {
-            count.not_selected += 1;
+            Place::Cell { category, image } => keys.push(Key { category, image, record: record as u32 }),
         }
     }
     keys
@@ -213,7 +210,7 @@ pub(crate) fn found<'a, S: Send>(
     selection: &Selection,
     funnel: &mut Funnel,
     shape: impl Fn(u32, &'a ResultRecord) -> Result<(S, f64)> + Sync,
-) -> Result<Cells<Found<S>>> {
+) -> Result<Cells<Vec<Found<S>>>> {
     let keys = found_keys(dt, selection, funnel)?;
     let build = |key: &Key| {
         let r = &dt[key.record as usize];
@@ -243,22 +240,23 @@ fn found_keys(dt: &[ResultRecord], selection: &Selection, funnel: &mut Funnel) -
     let mut keys = Vec::with_capacity(dt.len());
     let federation = selection.federation.as_ref().map(|f| (f, f.beyond(dt)));
     for (record, r) in dt.iter().enumerate() {
-        if selection.known_images.get(r.image_id.0).is_none() {
+        let place = place(r.image_id.0, r.category_id.0, selection);
+        if let Place::UnknownImage = place {
             return Err(unknown_image(dt, record, selection));
         }
         if !r.score.is_finite() {
             return Err(Error::input(format!("results[{record}].score: {} is not a finite number", r.score)));
         }
-        if selection.known_categories.get(r.category_id.0).is_none() {
-            count.unknown_category += 1;
-        } else if let Some(key) = selected(r.image_id.0, r.category_id.0, record, selection) {
-            match &federation {
-                Some((_, beyond)) if beyond[record] => count.beyond_max_dets += 1,
-                Some((f, _)) if !f.is_verified(key.image, r.category_id.0) => count.unverified += 1,
-                _ => keys.push(key),
+        match (place, &federation) {
+            (Place::UnknownCategory, _) => count.unknown_category += 1,
+            (Place::Cell { .. }, Some((_, beyond))) if beyond[record] => count.beyond_max_dets += 1,
+            (Place::Cell { image, .. }, Some((f, _))) if !f.is_verified(image, r.category_id.0) => {
+                count.unverified += 1;
             }
-        } else {
-            count.not_selected += 1;
+            (Place::Cell { category, image }, _) => {
+                keys.push(Key { category, image, record: record as u32 });
+            }
+            _ => count.not_selected += 1,
         }
     }
     Ok(keys)
@@ -275,9 +273,29 @@ fn unknown_image(dt: &[ResultRecord], first: usize, selection: &Selection) -> Er
     ))
 }
 
-fn selected(image: i64, category: i64, record: usize, selection: &Selection) -> Option<Key> {
-    let (image, category) = (selection.images.get(image)?, selection.categories.get(category)?);
-    Some(Key { category, image, record: record as u32 })
+/// Where a record belongs.
+pub(crate) enum Place {
+    /// Its picture is not in the ground truth.
+    UnknownImage,
+    /// Its category is not in the ground truth.
+    UnknownCategory,
+    /// Picture or category are not evaluated.
+    NotSelected,
+    /// Positions of its category and picture.
+    Cell { category: u32, image: u32 },
+}
+
+pub(crate) fn place(image: i64, category: i64, selection: &Selection) -> Place {
+    if selection.known_images.get(image).is_none() {
+        return Place::UnknownImage;
+    }
+    if selection.known_categories.get(category).is_none() {
+        return Place::UnknownCategory;
+    }
+    match (selection.images.get(image), selection.categories.get(category)) {
+        (Some(image), Some(category)) => Place::Cell { category, image },
+        _ => Place::NotSelected,
+    }
 }
 
 fn finite<S>(bbox: Option<BoxXywh>, item: (S, f64)) -> Result<(S, f64)> {
@@ -295,7 +313,7 @@ fn cells<T: Send>(
     keys: Vec<Key>,
     selection: &Selection,
     build: impl Fn(&Key) -> Result<T> + Sync,
-) -> Result<Cells<T>> {
+) -> Result<Cells<Vec<T>>> {
     let keys = sort(keys, selection);
     match keys.par_iter().with_min_len(256).map(&build).collect::<Result<Vec<T>>>() {
         Ok(items) => Ok(Cells { keys, items }),
@@ -308,10 +326,10 @@ fn cells<T: Send>(
 }
 
 /// The sizes of the evaluated pictures.
-struct ImageSizes(Vec<Size>);
+pub(crate) struct ImageSizes(Vec<Size>);
 
 impl ImageSizes {
-    fn new(gt: &Dataset, selection: &Selection) -> Self {
+    pub(crate) fn new(gt: &Dataset, selection: &Selection) -> Self {
         let mut sizes = vec![Size::default(); selection.images.len()];
         for image in &gt.images {
             if let Some(at) = selection.images.get(image.id.0) {
@@ -321,7 +339,7 @@ impl ImageSizes {
         ImageSizes(sizes)
     }
 
-    fn size(&self, image: u32) -> Result<Size> {
+    pub(crate) fn size(&self, image: u32) -> Result<Size> {
         match self.0[image as usize] {
             Size { width: 0, .. } | Size { height: 0, .. } => {
                 Err(Error::input("its picture has no width and height in the ground truth; masks need them"))

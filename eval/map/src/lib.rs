@@ -50,10 +50,12 @@ mod cells;
 mod columns;
 mod compare;
 mod curve;
+mod detections;
 mod evaluator;
 pub mod explain;
 mod federation;
 mod figures;
+mod files;
 mod funnel;
 mod keypoints;
 mod kind;
@@ -74,6 +76,7 @@ pub use care_types::{Error, ErrorKind, Result};
 pub use compare::{CategoryDifference, CompareOptions, Comparison, Difference, Verdict, compare};
 pub use evaluator::{Evaluator, Shard, Source};
 pub use figures::{Dets, Figure, figures, lvis_figures};
+pub use files::evaluate_files;
 pub use funnel::{AnnotationFunnel, DetectionFunnel, Funnel, ImageFunnel};
 pub use keypoints::COCO_SIGMAS;
 pub use kind::{Benchmark, IouType};
@@ -91,11 +94,16 @@ use selection::Selection;
 /// score or coordinate that is not finite, a missing box or mask, a mask of another size than its picture.
 pub fn evaluate(gt: &Dataset, dt: &[ResultRecord], params: &Params) -> Result<CocoMetrics> {
     params.validate()?;
-    let mut metrics = run(gt, dt, params)?;
+    with_quirks(params, |params| run(gt, dt, params))
+}
+
+/// The metrics, and what pycocotools makes of the same data when that is something else.
+fn with_quirks(params: &Params, run: impl Fn(&Params) -> Result<CocoMetrics>) -> Result<CocoMetrics> {
+    let mut metrics = run(params)?;
     let odd_ids = metrics.funnel.annotations.id_zero + metrics.funnel.annotations.duplicate_ids > 0;
     if odd_ids && params.tells_quirks() {
         let quirky = Params { quirks: true, ..params.clone() };
-        metrics.pycocotools_stats = Some(run(gt, dt, &quirky)?.stats);
+        metrics.pycocotools_stats = Some(run(&quirky)?.stats);
     }
     Ok(metrics)
 }

@@ -1,8 +1,8 @@
 //! Which detections find which objects, per picture and category, for all thresholds and area ranges.
 use crate::Params;
 use crate::cells::Cell;
-use crate::columns::{Found, Truth};
-use crate::shape::Shape;
+use crate::columns::Truth;
+use crate::detections::{Detections, Facts};
 
 /// Thresholds that are handled together, one bit each.
 pub(crate) const BLOCK: usize = 32;
@@ -102,34 +102,37 @@ impl Outcomes {
 }
 
 /// Matches cells one after the other; its buffers are reused.
-pub(crate) struct Matcher<'a, S> {
+pub(crate) struct Matcher<'a, D: Detections> {
     rules: &'a Rules,
-    truths: &'a [Truth<S>],
-    found: &'a [Found<S>],
+    truths: &'a [Truth<D::Truth>],
+    found: &'a D,
     /// Detections of the cell by falling score.
     order: Vec<usize>,
+    facts: Vec<Facts>,
     /// IoU of each of those with each object.
     ious: Vec<f64>,
-    /// Objects by area range.
-    targets: Targets,
+    space: D::Space,
+    near: Near,
+    /// Whether each object is inside the area range, and to be found.
+    countable: Vec<bool>,
     /// Thresholds at which each object is taken.
     taken: Vec<u32>,
-    /// Objects that a detection could find.
-    near: Vec<Candidate>,
     out: Outcomes,
 }
 
-impl<'a, S: Shape> Matcher<'a, S> {
-    pub(crate) fn new(rules: &'a Rules, truths: &'a [Truth<S>], found: &'a [Found<S>]) -> Self {
+impl<'a, D: Detections> Matcher<'a, D> {
+    pub(crate) fn new(rules: &'a Rules, truths: &'a [Truth<D::Truth>], found: &'a D) -> Self {
         Matcher {
             rules,
             truths,
             found,
             order: Vec::new(),
+            facts: Vec::new(),
             ious: Vec::new(),
-            targets: Targets::default(),
+            space: D::Space::default(),
+            near: Near::default(),
+            countable: Vec::new(),
             taken: Vec::new(),
-            near: Vec::new(),
             out: Outcomes::new(rules),
         }
     }
@@ -149,13 +152,16 @@ impl<'a, S: Shape> Matcher<'a, S> {
         let truths = &self.truths[cell.truths.clone()];
         self.take_best(cell);
         self.ious.clear();
-        for &d in &self.order {
-            let shape = &self.found[d].shape;
-            self.ious.extend(truths.iter().map(|t| shape.iou(&t.shape, t.crowd)));
+        if !truths.is_empty() && !self.order.is_empty() {
+            self.found.ious(&self.order, truths, &mut self.space, &mut self.ious);
         }
+        self.near.set(&self.ious, self.order.len(), self.rules.lowest);
         for range in 0..self.rules.ranges() {
-            self.targets.set(truths, self.rules.ranges[range]);
-            self.out.objects[range] += self.targets.countable as u64;
+            let [low, high] = self.rules.ranges[range];
+            let counts = |t: &Truth<D::Truth>| !(t.ignored || t.area < low || t.area > high);
+            self.countable.clear();
+            self.countable.extend(truths.iter().map(counts));
+            self.out.objects[range] += self.countable.iter().filter(|c| **c).count() as u64;
             for block in 0..self.rules.blocks() {
                 self.assign(truths, range, block);
             }
@@ -164,38 +170,46 @@ impl<'a, S: Shape> Matcher<'a, S> {
 
     /// Sorts the detections by falling score, ties in file order, and keeps maxDets of them.
     fn take_best(&mut self, cell: &Cell) {
-        self.order.clear();
-        self.order.extend(cell.found.clone());
-        self.order.sort_by(|&a, &b| self.found[b].score.total_cmp(&self.found[a].score));
-        self.out.dropped += self.order.len().saturating_sub(self.rules.max_dets);
-        self.order.truncate(self.rules.max_dets);
-        self.out.scores.extend(self.order.iter().map(|&d| self.found[d].score));
-        self.out.ranks.extend(0..self.order.len() as u32);
+        let (first, order, facts) = (cell.found.start, &mut self.order, &mut self.facts);
+        facts.clear();
+        facts.extend(cell.found.clone().map(|d| self.found.facts(d)));
+        order.clear();
+        order.extend(cell.found.clone());
+        if !facts.is_sorted_by(|a, b| a.score.total_cmp(&b.score).is_ge()) {
+            order.sort_by(|&a, &b| facts[b - first].score.total_cmp(&facts[a - first].score));
+            facts.sort_by(|a, b| b.score.total_cmp(&a.score));
+        }
+        self.out.dropped += order.len().saturating_sub(self.rules.max_dets);
+        order.truncate(self.rules.max_dets);
+        facts.truncate(self.rules.max_dets);
+        self.out.scores.extend(facts.iter().map(|f| f.score));
+        self.out.ranks.extend(0..facts.len() as u32);
     }
 
     /// Greedy: each detection takes the best object that is left, for each threshold on its own.
-    fn assign(&mut self, truths: &[Truth<S>], range: usize, block: usize) {
+    fn assign(&mut self, truths: &[Truth<D::Truth>], range: usize, block: usize) {
         let thresholds = self.rules.block(block);
         let all = u32::MAX >> (BLOCK - thresholds.len());
         let [low, high] = self.rules.ranges[range];
         let flags = &mut self.out.flags[block * self.rules.ranges() + range];
-        let (taken, near) = (&mut self.taken, &mut self.near);
+        let (taken, countable) = (&mut self.taken, &self.countable);
         taken.clear();
         taken.resize(truths.len(), 0);
-        for (rank, &d) in self.order.iter().enumerate() {
-            let &Found { area, forgiven, .. } = &self.found[d];
+        for (rank, &Facts { area, forgiven, .. }) in self.facts.iter().enumerate() {
             let excused = if forgiven || area < low || area > high { all } else { 0 };
-            let ious = &self.ious[rank * truths.len()..][..truths.len()];
-            self.targets.near(ious, self.rules.lowest, near);
+            let near = self.near.of(rank);
             let mut flag = Flags::default();
             for (t, &threshold) in thresholds.iter().enumerate().take_while(|_| !near.is_empty()) {
                 let bit = 1 << t;
-                let Some(best) = best(near, threshold, |g| taken[g] & bit != 0 && !truths[g].crowd) else {
+                let free = |g: usize| taken[g] & bit == 0 || truths[g].crowd;
+                let Some(best) = best(near, threshold, |g| countable[g] && free(g))
+                    .or_else(|| best(near, threshold, |g| !countable[g] && free(g)))
+                else {
                     continue;
                 };
-                taken[best.truth] |= bit;
-                flag.ignored |= if best.countable { 0 } else { bit };
-                flag.matched |= if truths[best.truth].uncounted { 0 } else { bit };
+                taken[best] |= bit;
+                flag.ignored |= if countable[best] { 0 } else { bit };
+                flag.matched |= if truths[best].uncounted { 0 } else { bit };
             }
             // What found nothing is only held against it inside the area range, and where it could have been found.
             flag.ignored |= excused & !flag.matched;
@@ -204,59 +218,52 @@ impl<'a, S: Shape> Matcher<'a, S> {
     }
 }
 
-/// The objects of a cell: those inside the area range first, then crowds and the others; file order within each.
+/// The objects of a cell that each detection could find at some threshold, in file order.
 #[derive(Default)]
-struct Targets {
-    order: Vec<usize>,
-    countable: usize,
+struct Near {
+    candidates: Vec<Candidate>,
+    /// Where those of each detection end.
+    ends: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
 struct Candidate {
     truth: usize,
     iou: f64,
-    countable: bool,
 }
 
-impl Targets {
-    fn set<S>(&mut self, truths: &[Truth<S>], [low, high]: [f64; 2]) {
-        let counts = |&g: &usize| !(truths[g].ignored || truths[g].area < low || truths[g].area > high);
-        self.order.clear();
-        self.order.extend((0..truths.len()).filter(counts));
-        self.countable = self.order.len();
-        self.order.extend((0..truths.len()).filter(|g| !counts(g)));
-    }
-
-    /// The objects that any threshold could accept.
-    fn near(&self, ious: &[f64], lowest: f64, near: &mut Vec<Candidate>) {
-        near.clear();
-        if ious.iter().all(|&iou| iou < lowest) {
-            return;
+impl Near {
+    /// From the IoU of so many detections with each object.
+    fn set(&mut self, ious: &[f64], detections: usize, lowest: f64) {
+        self.candidates.clear();
+        self.ends.clear();
+        let truths = ious.len().checked_div(detections).unwrap_or(0);
+        for d in 0..detections {
+            for (truth, &iou) in ious[d * truths..][..truths].iter().enumerate() {
+                // An IoU that is NaN (boxes of infinite area) passes every comparison of pycocotools.
+                if iou >= lowest || iou.is_nan() {
+                    self.candidates.push(Candidate { truth, iou });
+                }
+            }
+            self.ends.push(self.candidates.len());
         }
-        let candidate = |(at, &truth): (usize, &usize)| Candidate {
-            truth,
-            iou: ious[truth],
-            countable: at < self.countable,
-        };
-        // Not `>=`: an IoU that is NaN (boxes of infinite area) passes every comparison of pycocotools.
-        near.extend(
-            self.order.iter().enumerate().map(candidate).filter(|c| c.iou >= lowest || c.iou.is_nan()),
-        );
+    }
+
+    fn of(&self, detection: usize) -> &[Candidate] {
+        let from = if detection == 0 { 0 } else { self.ends[detection - 1] };
+        &self.candidates[from..self.ends[detection]]
     }
 }
 
-/// The best object at this threshold; the later one of equals; one that counts before any that does not.
-fn best(near: &[Candidate], threshold: f64, is_taken: impl Fn(usize) -> bool) -> Option<Candidate> {
-    let (mut best, mut iou) = (None::<Candidate>, threshold);
+/// The best object at this threshold; the later one of equals.
+#[inline(always)]
+fn best(near: &[Candidate], threshold: f64, may: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut best, mut iou) = (None, threshold);
     for candidate in near {
-        if best.is_some_and(|b| b.countable) && !candidate.countable {
-            break;
+        // Not `>=`, because of NaN.
+        if !(candidate.iou < iou) && may(candidate.truth) {
+            (best, iou) = (Some(candidate.truth), candidate.iou);
         }
-        if candidate.iou < iou || is_taken(candidate.truth) {
-            continue;
-        }
-        iou = candidate.iou;
-        best = Some(*candidate);
     }
     best
 }

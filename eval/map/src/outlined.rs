@@ -33,7 +33,7 @@ pub(crate) fn truths<'a>(
     ratio: f64,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<Outlined<'a>>>> {
+) -> Result<Cells<Vec<Truth<Outlined<'a>>>>> {
     let Cells { keys, items } = columns::truth_masks(gt, selection, funnel)?;
     let with_band = |t: Truth<Mask<'a>>| {
         let Truth { shape, area, crowd, ignored, uncounted } = t;
@@ -47,7 +47,7 @@ pub(crate) fn found<'a>(
     ratio: f64,
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<Outlined<'a>>>> {
+) -> Result<Cells<Vec<Found<Outlined<'a>>>>> {
     let Cells { keys, items } = columns::found_masks(gt, dt, selection, funnel)?;
     let with_band = |f: Found<Mask<'a>>| {
         let Found { shape, area, score, forgiven } = f;

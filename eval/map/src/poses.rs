@@ -14,7 +14,7 @@ pub(crate) fn truth_poses<'a>(
     sigmas: &'a [f64],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Truth<Pose<'a>>>> {
+) -> Result<Cells<Vec<Truth<Pose<'a>>>>> {
     columns::truths(gt, selection, funnel, |_, a| {
         let joints = joints(a.keypoints.as_deref(), sigmas.len())?;
         let missing =
@@ -38,7 +38,7 @@ pub(crate) fn found_poses<'a>(
     sigmas: &'a [f64],
     selection: &Selection,
     funnel: &mut Funnel,
-) -> Result<Cells<Found<Pose<'a>>>> {
+) -> Result<Cells<Vec<Found<Pose<'a>>>>> {
     let areas = columns::areas(dt, selection);
     columns::found(dt, selection, funnel, |_, r| {
         let joints = joints(r.keypoints.as_deref(), sigmas.len())?;

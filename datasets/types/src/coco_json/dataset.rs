@@ -1,5 +1,5 @@
 //! Annotation files.
-use super::{Annotation, Category, Image, diagnose, object};
+use super::{Annotation, Category, Image, Start, diagnose, object, plain_annotations, plain_dataset};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -27,7 +27,17 @@ pub struct Dataset {
 /// `Config` when there is no such file, `Input` when it cannot be read or is not an annotation file; the message has
 /// the file and byte, line and column, or the record and field.
 pub fn read_dataset(path: &Path) -> Result<Dataset> {
-    parse_dataset(&diagnose::read(path)?).map_err(|e| e.context(path.display()))
+    read_plain(path)
+        .map_or_else(|| parse_dataset(&diagnose::read(path)?).map_err(|e| e.context(path.display())), Ok)
+}
+
+fn read_plain(path: &Path) -> Option<Dataset> {
+    plain_dataset(path, |opening| {
+        let mut annotations = Vec::new();
+        let start = Start::Opening(opening);
+        let covered = plain_annotations(path, start, u64::MAX, true, |a| annotations.push(a))?;
+        covered.closed.then_some((annotations, covered.to))
+    })
 }
 
 /// Reads an annotation file from memory.

@@ -4,7 +4,7 @@ use super::{Rle, pixels};
 use crate::{Error, Result};
 
 /// 2^35 is more than any run or difference of runs needs.
-const MAX_CHARS: u32 = 7;
+pub(super) const MAX_CHARS: u32 = 7;
 
 impl Rle {
     /// Reads a compressed string.
@@ -29,7 +29,8 @@ impl Rle {
     }
 }
 
-fn encode(mut value: i64, text: &mut String) {
+/// Appends one number.
+pub(crate) fn encode(mut value: i64, text: &mut String) {
     loop {
         let low = (value & 0x1f) as u8;
         value >>= 5;

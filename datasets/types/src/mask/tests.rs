@@ -151,6 +151,10 @@ mod properties {
             let over = if crowd { count(&a) } else { count(&either) };
             let iou = if count(&both) == 0.0 { 0.0 } else { count(&both) / over };
             prop_assert_eq!(ra.iou(&rb, crowd).unwrap(), iou);
+            let [mut sa, mut sb] = [Vec::new(), Vec::new()];
+            ra.append_spans(&mut sa);
+            rb.append_spans(&mut sb);
+            prop_assert_eq!(f64::from(common_pixels(&sa, &sb)), count(&both));
             let inside: Vec<(u32, u32)> = (0..h * w).filter(|&p| a[p as usize] == 1).map(|p| (p % w, p / w)).collect();
             let range = |v: Vec<u32>| (v.iter().min().copied(), v.iter().max().copied());
             let expected = match (range(inside.iter().map(|p| p.0).collect()), range(inside.iter().map(|p| p.1).collect())) {

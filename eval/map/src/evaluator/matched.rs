@@ -55,8 +55,8 @@ struct Pictures<'a, S> {
     gt: &'a Dataset,
     selection: &'a Selection,
     rules: &'a Rules,
-    truths: Cells<Truth<S>>,
-    found: Cells<Found<S>>,
+    truths: Cells<Vec<Truth<S>>>,
+    found: Cells<Vec<Found<S>>>,
 }
 
 /// A cell of a picture.
@@ -95,7 +95,7 @@ impl<S: Shape> Pictures<'_, S> {
         image: u32,
         ids: &[(u32, i64)],
         cells: &[Placed],
-        matcher: &mut Matcher<'_, S>,
+        matcher: &mut Matcher<'_, Vec<Found<S>>>,
     ) -> (Matched, usize) {
         let ids: Vec<i64> = ids.iter().map(|&(_, id)| id).collect();
         let has_detections = cells.iter().any(|c| !c.cell.found.is_empty());

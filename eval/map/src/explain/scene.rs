@@ -14,8 +14,8 @@ const ALL_AREAS: [f64; 2] = [0.0, 1e10];
 
 /// Objects and detections by category, then picture.
 pub(super) struct Scene<S> {
-    pub(super) truths: Cells<Truth<S>>,
-    pub(super) found: Cells<Found<S>>,
+    pub(super) truths: Cells<Vec<Truth<S>>>,
+    pub(super) found: Cells<Vec<Found<S>>>,
 }
 
 /// Boxes or masks.

@@ -1,0 +1,86 @@
+//! What boxes and masks of a results file have in common: where each record belongs, and what is counted.
+use crate::Areas;
+use crate::cells::{Key, sort};
+use crate::columns::{Place, place};
+use crate::funnel::DetectionFunnel;
+use crate::selection::Selection;
+use care_types::coco_json::PlainResult;
+
+/// Of a part of the file.
+#[derive(Default)]
+pub(super) struct Head {
+    /// Category and picture of each evaluated record, by position.
+    cells: Vec<(u32, u32)>,
+    pub(super) count: DetectionFunnel,
+    /// Where areas come from, as the part's first record has it.
+    areas: Option<Areas>,
+}
+
+impl Head {
+    /// The next record: where areas come from, and category and picture if it is evaluated. `None` for what has to go the
+    /// general way.
+    pub(super) fn add(
+        &mut self,
+        record: &PlainResult<'_>,
+        selection: &Selection,
+    ) -> Option<(Areas, Option<(u32, u32)>)> {
+        let areas = match self.areas {
+            Some(areas) => areas,
+            None => *self.areas.insert(areas_of(record)?),
+        };
+        let count = &mut self.count;
+        count.in_results += 1;
+        match place(record.image_id.0, record.category_id.0, selection) {
+            Place::UnknownImage => return None,
+            Place::UnknownCategory => count.unknown_category += 1,
+            Place::NotSelected => count.not_selected += 1,
+            Place::Cell { category, image } => {
+                self.cells.push((category, image));
+                return Some((areas, Some((category, image))));
+            }
+        }
+        Some((areas, None))
+    }
+}
+
+/// Where areas come from, if this record is the first one; `None` for joints.
+fn areas_of(record: &PlainResult<'_>) -> Option<Areas> {
+    match (record.bbox, record.segmentation, record.has_keypoints) {
+        (Some(_), ..) => Some(Areas::OfBoxes),
+        (None, None, true) => None,
+        _ => Some(Areas::OfMasks),
+    }
+}
+
+/// Of all parts so far.
+#[derive(Default)]
+pub(super) struct Taken {
+    keys: Vec<Key>,
+    pub(super) count: DetectionFunnel,
+    areas: Option<Areas>,
+}
+
+impl Taken {
+    /// Adds the next part; `None` when its first record has areas from elsewhere than that of the file.
+    pub(super) fn add(&mut self, part: Head) -> Option<()> {
+        match (self.areas, part.areas) {
+            (Some(before), Some(areas)) if before != areas => return None,
+            (before, areas) => self.areas = before.or(areas),
+        }
+        let rows = self.keys.len() as u32..;
+        let key = |((category, image), record)| Key { category, image, record };
+        self.keys.extend(part.cells.into_iter().zip(rows).map(key));
+        self.count.in_results += part.count.in_results;
+        self.count.unknown_category += part.count.unknown_category;
+        self.count.not_selected += part.count.not_selected;
+        self.count.negative_size += part.count.negative_size;
+        Some(())
+    }
+
+    /// The keys in the order of cells, and the row of each; takes them.
+    pub(super) fn sorted(&mut self, selection: &Selection) -> (Vec<Key>, Vec<u32>) {
+        let keys = sort(std::mem::take(&mut self.keys), selection);
+        let order = keys.iter().map(|k| k.record).collect();
+        (keys, order)
+    }
+}

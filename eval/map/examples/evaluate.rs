@@ -4,8 +4,10 @@
 //!
 //! A job is a line of JSON: `{"gt": FILE, "dt": FILE, "iou_type": "bbox" | "segm" | "keypoints" |
 //! "boundary", "benchmark": "coco" | "lvis", "quirks": bool, "params": {…}}`; the
-//! answer is a line with the figures and, unless `"curves": false`, the arrays behind them, or `{"error": …}`.
-use care_map::{Benchmark, CocoMetrics, Params, Result, evaluate_files};
+//! answer is a line with the figures and, unless `"curves": false`, the arrays behind them, or `{"error": …}`. With `"both": true` it is an error
+//! if `evaluate` gives other figures than `evaluate_files`.
+use care_map::{Benchmark, CocoMetrics, Error, Params, Result, evaluate, evaluate_files};
+use care_types::coco_json::{read_dataset, read_results};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -28,7 +30,7 @@ fn main() -> std::io::Result<()> {
 
 /// The metrics, and whether the arrays are asked for.
 fn run(line: &str) -> Result<(CocoMetrics, bool)> {
-    let bad = |e: serde_json::Error| care_map::Error::config(format!("job: {e}"));
+    let bad = |e: serde_json::Error| Error::config(format!("job: {e}"));
     let job: Value = serde_json::from_str(line).map_err(bad)?;
     let path = |key: &str| Path::new(job[key].as_str().unwrap_or_default()).to_path_buf();
     let params = if job["params"].is_null() { "{}".to_string() } else { job["params"].to_string() };
@@ -40,5 +42,10 @@ fn run(line: &str) -> Result<(CocoMetrics, bool)> {
     let mut params = base.with_json(params.as_bytes())?;
     params.quirks = job["quirks"].as_bool().unwrap_or(false);
     let metrics = evaluate_files(&path("gt"), &path("dt"), &params)?;
+    if job["both"] == true
+        && metrics != evaluate(&read_dataset(&path("gt"))?, &read_results(&path("dt"))?, &params)?
+    {
+        return Err(Error::internal("evaluate_files and evaluate differ"));
+    }
     Ok((metrics, job["curves"].as_bool().unwrap_or(true)))
 }

@@ -227,7 +227,7 @@ def ask(ours, folder, gt, dt, job):
         files[name] = os.path.join(folder, name + ".json")
         with open(files[name], "w") as f:
             json.dump(value, f)
-    ours.stdin.write(json.dumps(job | files) + "\n")
+    ours.stdin.write(json.dumps(job | files | {"both": True}) + "\n")
     ours.stdin.flush()
     return json.loads(ours.stdout.readline())
 

@@ -1,7 +1,6 @@
 //! The evaluators, each from files to figures in a process of its own, so that CPU time and peak memory are its own.
 use crate::synthetic::Files;
 use care_map::{Error, IouType, Params, Result};
-use care_types::coco_json::{read_dataset, read_results};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +25,7 @@ impl Contestant {
         match self {
             Contestant::Ours => {
                 let params = Params::new(iou_type);
-                Ok(care_map::evaluate(&read_dataset(gt)?, &read_results(dt)?, &params)?.stats.to_vec())
+                Ok(care_map::evaluate_files(gt, dt, &params)?.stats)
             }
             Contestant::Hotcoco => {
                 hotcoco_stats(gt, dt, iou_type).map_err(|e| Error::internal(format!("hotcoco: {e}")))

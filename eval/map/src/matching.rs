@@ -260,10 +260,11 @@ impl Near {
 fn best(near: &[Candidate], threshold: f64, may: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut best, mut iou) = (None, threshold);
     for candidate in near {
-        // Not `>=`, because of NaN.
-        if !(candidate.iou < iou) && may(candidate.truth) {
-            (best, iou) = (Some(candidate.truth), candidate.iou);
+        // Not `>=`: an IoU that is NaN passes every comparison.
+        if candidate.iou < iou || !may(candidate.truth) {
+            continue;
         }
+        (best, iou) = (Some(candidate.truth), candidate.iou);
     }
     best
 }

@@ -104,3 +104,34 @@ fn read_results<T: Send + Default>(
     let end = parts::read_list(coco_json::plain_results_opening(path)?, length, part, take)?;
     coco_json::plain_end(path, end).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rest of the tests would also pass if everything went the general way.
+    #[test]
+    fn the_usual_files_are_read_by_columns() {
+        let folder = std::env::temp_dir().join(format!("care-map-columns-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [gt, dt] = ["gt.json", "dt.json"].map(|name| folder.join(name));
+        std::fs::write(
+            &gt,
+            r#"{"images":[{"id":1,"width":4,"height":3,"file_name":"a.jpg"}],"categories":[{"id":2,"name":"dog"}],
+"annotations":[{"id":1,"image_id":1,"category_id":2,"bbox":[0,0,4,3],"area":12,"iscrowd":0,"segmentation":[[0,0,4,0,4,3,0,3]]}]}"#,
+        )
+        .unwrap();
+        for (kind, record) in [
+            (IouType::Bbox, r#""bbox":[0,0,4,3]"#),
+            (IouType::Bbox, r#""segmentation":{"size":[3,4],"counts":"0<"}"#),
+            (IouType::Segm, r#""segmentation":{"size":[3,4],"counts":"0<"}"#),
+            (IouType::Segm, r#""bbox":[0,0,4,3],"segmentation":{"size":[3,4],"counts":[0,12]}"#),
+        ] {
+            std::fs::write(&dt, format!(r#"[{{"image_id":1,"category_id":2,{record},"score":0.5}}]"#))
+                .unwrap();
+            let metrics = by_columns(&gt, &dt, &Params::new(kind)).expect(record);
+            assert!((metrics.stats[0] - 1.0).abs() < 1e-9, "{record}: {:?}", metrics.stats);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -9,6 +9,13 @@ use std::collections::BTreeSet;
 /// Classes listed of each side before "and N more".
 const LISTED: usize = 8;
 
+/// Whether [`require_objects`] and [`require_common_categories`] hold, from the counts alone.
+pub(super) fn is_lined_up(metrics: &CocoMetrics) -> bool {
+    let (objects, found) = (&metrics.funnel.annotations, &metrics.funnel.detections);
+    let any_known = found.in_results == 0 || found.unknown_category < found.in_results;
+    objects.evaluated > objects.crowd && any_known
+}
+
 /// Objects to find must be left of the ground truth.
 ///
 /// # Errors

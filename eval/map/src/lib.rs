@@ -33,6 +33,7 @@
 //! evaluates the last one several times), and joints are compared when categories are not told apart (pycocotools then
 //! compares none; lvis-api looks at nothing at all). [`CocoMetrics::pycocotools_stats`] says what it would have printed. Mask
 //! strings with empty runs inside are read for what they mean (pycocotools stops comparing at two empty runs).
+//! An id that two different pictures or categories have is refused (pycocotools takes the last one).
 //!
 //! [`Params::lvis`] follows lvis-api instead:
 //! - detections of categories that are neither in a picture nor known not to be there are dropped; what finds nothing, of
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod accumulate;
+mod ambiguous;
 mod areas;
 mod boundary;
 mod cells;

@@ -1,4 +1,5 @@
 //! Which pictures and categories are evaluated, and where they stand.
+use crate::ambiguous;
 use crate::federation::Federation;
 use crate::{Areas, Benchmark, Error, IouType, Params, Result};
 use care_types::coco_json::{Dataset, Frequency};
@@ -37,6 +38,7 @@ impl Selection {
         if known_images.len() == 0 {
             return Err(Error::input("the ground truth has no images"));
         }
+        ambiguous::refuse(gt)?;
         let images = match params.img_ids.as_deref() {
             None | Some([]) => known_images.clone(),
             Some(ids) => {

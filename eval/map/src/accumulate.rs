@@ -2,7 +2,7 @@
 use crate::Params;
 use crate::cells::{Cells, Key, cells_of_category};
 use crate::columns::Truth;
-use crate::curve::{Curve, Hit, Tally};
+use crate::curve::{Curve, Tally};
 use crate::detections::Detections;
 use crate::funnel::Funnel;
 use crate::matching::{BLOCK, Flags, Matcher, Outcomes, Rules};
@@ -115,17 +115,16 @@ impl Group {
         let undefined = || vec![-1.0; cells * rec_thrs.len()];
         let (precision, scores) = (undefined(), undefined());
         let mut group = Group { dropped: outcomes.dropped, precision, scores, recall: vec![-1.0; cells] };
-        let by_score = by_falling_score(&outcomes.scores);
-        for (m, &max_dets_here) in max_dets.iter().enumerate() {
-            let kept = |d: &u32| (outcomes.ranks[*d as usize] as usize) < max_dets_here;
-            let order: Vec<u32> = by_score.iter().copied().filter(kept).collect();
-            let first_score = order.first().map(|&d| outcomes.scores[d as usize]);
-            for (range, &objects) in outcomes.objects.iter().enumerate().filter(|(_, n)| **n > 0) {
-                let column = range * max_dets.len() + m;
-                for block in 0..rules.blocks() {
-                    let flags = &outcomes.flags[block * ranges + range];
-                    let hits = hits(flags, &outcomes.scores, &order, rules.block(block).len());
-                    for (t, hits) in (block * BLOCK..).zip(hits) {
+        let order = by_falling_score(&outcomes.scores);
+        let first_score = order.first().map(|&d| outcomes.scores[d as usize]);
+        for (range, &objects) in outcomes.objects.iter().enumerate().filter(|(_, n)| **n > 0) {
+            for block in 0..rules.blocks() {
+                let flags = &outcomes.flags[block * ranges + range];
+                let tallies = tallies(flags, outcomes, &order, (rules.block(block).len(), max_dets));
+                for (m, tally) in tallies.into_iter().enumerate() {
+                    let column = range * max_dets.len() + m;
+                    let first_score = first_score.filter(|_| max_dets[m] > 0);
+                    for (t, hits) in (block * BLOCK..).zip(tally.into_hits()) {
                         let curve = Curve::new(hits, objects as f64, first_score);
                         group.recall[t * columns + column] = curve.recall();
                         curve.read(rec_thrs, |r, precision, score| {
@@ -167,11 +166,20 @@ pub(crate) fn by_falling_score(scores: &[f64]) -> Vec<u32> {
     keyed.into_iter().map(|(_, i)| i).collect()
 }
 
-/// The hits of each threshold of a block, by falling score.
-fn hits(flags: &[Flags], scores: &[f64], order: &[u32], thresholds: usize) -> Vec<Vec<Hit>> {
-    let mut tally = Tally::new(thresholds);
+/// What so many thresholds of a block count, for each maxDets.
+fn tallies(
+    flags: &[Flags],
+    outcomes: &Outcomes,
+    order: &[u32],
+    (thresholds, max_dets): (usize, &[usize]),
+) -> Vec<Tally> {
+    let mut tallies: Vec<Tally> = max_dets.iter().map(|_| Tally::new(thresholds)).collect();
     for &d in order {
-        tally.add(flags[d as usize], scores[d as usize]);
+        let d = d as usize;
+        let rank = outcomes.ranks[d] as usize;
+        for (tally, _) in tallies.iter_mut().zip(max_dets).filter(|(_, max)| rank < **max) {
+            tally.add(flags[d], outcomes.scores[d]);
+        }
     }
-    tally.into_hits()
+    tallies
 }

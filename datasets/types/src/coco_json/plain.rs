@@ -51,14 +51,14 @@ pub fn plain_results(
 
 /// The position behind the bracket that opens the list of a results file.
 pub fn plain_results_opening(path: &Path) -> Option<u64> {
-    let mut blocks = Blocks::open(path, mark(path)?)?;
+    let mut blocks = Blocks::open(path, mark(path)?, 0)?;
     blocks.scan(|scan| scan.take(b'['))?;
     Some(blocks.position())
 }
 
 /// Whether nothing but white space is behind a position.
 pub fn plain_end(path: &Path, position: u64) -> bool {
-    Blocks::open(path, position).is_some_and(|mut blocks| blocks.ends())
+    Blocks::open(path, position, position).is_some_and(|mut blocks| blocks.ends())
 }
 
 /// Length of the mark that some editors put in front of UTF-8. `None` for what is no plain file.

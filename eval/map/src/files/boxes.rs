@@ -12,17 +12,16 @@ use care_types::coco_json::PlainResult;
 use std::path::Path;
 
 /// A detection.
+#[derive(Clone, Copy)]
 struct Row {
     bbox: BoxXywh,
     score: f64,
     area: f64,
 }
 
-/// Detections in the order of the file, and where they belong in the order of cells.
+/// Detections in the order of cells.
 pub(super) struct Boxes {
     rows: Vec<Row>,
-    /// Row of each position.
-    order: Vec<u32>,
 }
 
 /// What a part of the file has.
@@ -40,8 +39,8 @@ pub(super) fn read(path: &Path, selection: &Selection) -> Option<(Cells<Boxes>, 
         rows.extend(part.rows);
         taken.add(part.head)
     })?;
-    let (keys, order) = taken.sorted(selection);
-    Some((Cells { keys, items: Boxes { rows, order } }, taken.count))
+    let (keys, rows) = taken.sorted(rows, selection);
+    Some((Cells { keys, items: Boxes { rows } }, taken.count))
 }
 
 impl Part {
@@ -64,20 +63,14 @@ impl Detections for Boxes {
     type Space = ();
 
     fn facts(&self, at: usize) -> Facts {
-        let &Row { score, area, .. } = self.row(at);
+        let Row { score, area, .. } = self.rows[at];
         Facts { score, area, forgiven: false }
     }
 
     fn ious(&self, order: &[usize], truths: &[Truth<BoxXywh>], (): &mut (), ious: &mut Vec<f64>) {
         for &d in order {
-            let bbox = self.row(d).bbox;
+            let bbox = self.rows[d].bbox;
             ious.extend(truths.iter().map(|t| bbox.iou(&t.shape, t.crowd)));
         }
-    }
-}
-
-impl Boxes {
-    fn row(&self, at: usize) -> &Row {
-        &self.rows[self.order[at] as usize]
     }
 }

@@ -14,23 +14,23 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A detection.
+#[derive(Clone, Copy)]
 struct Row {
     score: f64,
     area: f64,
     /// Number of pixels.
     pixels: u32,
     bbox: BoxXywh,
-    /// Its compressed string in the text of its part, later of all; empty where there is nothing to compare it with.
-    text: Range<usize>,
+    /// Where its compressed string begins in the text of its part, later of all, and its length; 0 where there is nothing
+    /// to compare it with.
+    text: (u64, u32),
 }
 
-/// Detections in the order of the file, and where they belong in the order of cells; to be compared with objects of an
+/// Detections in the order of cells; to be compared with objects of an
 /// annotation file that lives for `'a`.
 pub(super) struct Masks<'a> {
     rows: Vec<Row>,
     text: Vec<u8>,
-    /// Row of each position.
-    order: Vec<u32>,
     truths: PhantomData<&'a Dataset>,
 }
 
@@ -60,16 +60,16 @@ pub(super) fn read<'a>(
     let (mut taken, mut rows, mut text) = (Taken::default(), Vec::new(), Vec::new());
     let read = |part: &mut Part, record: PlainResult<'_>| part.add(record, &pictures);
     read_results(path, read, |part: Part| {
-        let before = text.len();
+        let before = text.len() as u64;
         text.extend_from_slice(&part.text);
         rows.extend(part.rows.into_iter().map(|mut row| {
-            row.text = row.text.start + before..row.text.end + before;
+            row.text.0 += before;
             row
         }));
         taken.add(part.head)
     })?;
-    let (keys, order) = taken.sorted(selection);
-    Some((Cells { keys, items: Masks { rows, text, order, truths: PhantomData } }, taken.count))
+    let (keys, rows) = taken.sorted(rows, selection);
+    Some((Cells { keys, items: Masks { rows, text, truths: PhantomData } }, taken.count))
 }
 
 impl Part {
@@ -94,7 +94,7 @@ impl Part {
             area,
             pixels: mask.area,
             bbox: mask.bbox,
-            text: from..self.text.len(),
+            text: (from as u64, (self.text.len() - from) as u32),
         });
         Some(())
     }
@@ -200,19 +200,19 @@ impl<'a> Detections for Masks<'a> {
     type Space = Space;
 
     fn facts(&self, at: usize) -> Facts {
-        let &Row { score, area, .. } = self.row(at);
+        let Row { score, area, .. } = self.rows[at];
         Facts { score, area, forgiven: false }
     }
 
     fn ious(&self, order: &[usize], truths: &[Truth<Outline<'a>>], space: &mut Space, ious: &mut Vec<f64>) {
         space.draw(truths);
         for &d in order {
-            let row = self.row(d);
+            let row = &self.rows[d];
             space.found.clear();
             for (truth, drawn) in truths.iter().zip(&space.drawn) {
                 if row.bbox.iou(&drawn.bbox, truth.crowd) > 0.0 {
                     if space.found.is_empty() {
-                        Rle::append_compressed_spans(&self.text[row.text.clone()], &mut space.found);
+                        Rle::append_compressed_spans(self.text(row), &mut space.found);
                     }
                     let both = common_pixels(&space.found, &space.truths[drawn.spans.clone()]);
                     let over = if truth.crowd { row.pixels } else { row.pixels + drawn.pixels - both };
@@ -226,7 +226,8 @@ impl<'a> Detections for Masks<'a> {
 }
 
 impl Masks<'_> {
-    fn row(&self, at: usize) -> &Row {
-        &self.rows[self.order[at] as usize]
+    fn text(&self, row: &Row) -> &[u8] {
+        let (from, length) = row.text;
+        &self.text[from as usize..][..length as usize]
     }
 }

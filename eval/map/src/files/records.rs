@@ -5,6 +5,7 @@ use crate::columns::{Place, place};
 use crate::funnel::DetectionFunnel;
 use crate::selection::Selection;
 use care_types::coco_json::PlainResult;
+use rayon::prelude::*;
 
 /// Of a part of the file.
 #[derive(Default)]
@@ -77,10 +78,14 @@ impl Taken {
         Some(())
     }
 
-    /// The keys in the order of cells, and the row of each; takes them.
-    pub(super) fn sorted(&mut self, selection: &Selection) -> (Vec<Key>, Vec<u32>) {
+    /// The keys and their rows in the order of cells; takes the keys.
+    pub(super) fn sorted<R: Copy + Send + Sync>(
+        &mut self,
+        rows: Vec<R>,
+        selection: &Selection,
+    ) -> (Vec<Key>, Vec<R>) {
         let keys = sort(std::mem::take(&mut self.keys), selection);
-        let order = keys.iter().map(|k| k.record).collect();
-        (keys, order)
+        let rows = keys.par_iter().map(|k| rows[k.record as usize]).collect();
+        (keys, rows)
     }
 }

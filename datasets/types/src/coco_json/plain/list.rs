@@ -50,7 +50,7 @@ pub(super) fn records<R: Record>(
     reader: &mut R,
     mut visit: impl FnMut(R::Value<'_>),
 ) -> Option<Covered> {
-    let mut blocks = open(path, start)?;
+    let mut blocks = open(path, start, to)?;
     let from = blocks.position();
     let closed = |to| Some(Covered { from, to, closed: true });
     if matches!(start, Start::Opening(_)) && blocks.scan(|scan| scan.takes(b']'))? {
@@ -116,16 +116,16 @@ fn odd<R: Record>(
     }
 }
 
-fn open(path: &Path, start: Start) -> Option<Blocks> {
+fn open(path: &Path, start: Start, to: u64) -> Option<Blocks> {
     match start {
         Start::Opening(position) => {
-            let mut blocks = Blocks::open(path, position)?;
+            let mut blocks = Blocks::open(path, position, to)?;
             blocks.scan(|scan| scan.next())?;
             Some(blocks)
         }
-        Start::Record(position) => Blocks::open(path, position),
+        Start::Record(position) => Blocks::open(path, position, to),
         Start::After(position) => {
-            let mut blocks = Blocks::open(path, position.saturating_sub(LOOK_BACK))?;
+            let mut blocks = Blocks::open(path, position.saturating_sub(LOOK_BACK), to)?;
             let before = (position - blocks.position()) as usize;
             loop {
                 if let Some(at) = record_after(blocks.rest(), before) {

@@ -13,7 +13,7 @@ pub fn plain_dataset(
     path: &Path,
     mut annotations: impl FnMut(u64) -> Option<(Vec<Annotation>, u64)>,
 ) -> Option<Dataset> {
-    let mut blocks = Blocks::open(path, mark(path)?)?;
+    let mut blocks = Blocks::open(path, mark(path)?, u64::MAX)?;
     let (mut images, mut objects, mut categories, mut info) = (None, None, None, None);
     blocks.scan(|scan| scan.take(b'{'))?;
     loop {
@@ -27,7 +27,7 @@ pub fn plain_dataset(
                 blocks.scan(|scan| scan.take(b'['))?;
                 let (list, end) = annotations(blocks.position())?;
                 objects = Some(list);
-                blocks = Blocks::open(path, end)?;
+                blocks = Blocks::open(path, end, u64::MAX)?;
             }
             b"images" | b"categories" | b"info" | b"annotations" => return None,
             _ => drop(value::<IgnoredAny>(&mut blocks)?),

@@ -35,7 +35,7 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     require_file(gt, "--gt")?;
     require_file(dt, "--dt")?;
     let params = read_params(args)?;
-    if !args.explain && matches!(parts::shard(args.shard), Ok(None)) {
+    if args.explain_options().is_none() && matches!(parts::shard(args.shard), Ok(None)) {
         if let Some(metrics) = without_records(gt, dt, &params) {
             return report_files(gt, Scores { metrics, ..Scores::default() }, args, console);
         }

@@ -24,7 +24,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BoxXywh, BoxXyxy, Geometry, Size, xywh_from_xyxy, xyxy_from_xywh};
 pub use ids::{CategoryId, ClassIndex, ImageId};
 pub use label::{Label, LabelMap};
-pub use mask::{MaskFacts, Rle, Segmentation, Span, common_pixels};
+pub use mask::{MaskFacts, Pen, Rle, Segmentation, Span, common_pixels};
 pub use seg_target::SegTarget;
 pub use semantic::RawSemantic;
 pub use target::{DetTarget, TargetRules};

@@ -4,6 +4,7 @@
 //! outside is checked ([`Rle::from_counts`], [`Rle::from_compressed_str`]), so no later step can hang or read past
 //! the picture. Areas, boxes, unions and rasterised polygons equal pycocotools' `maskApi` bit for bit.
 mod compressed;
+mod extent;
 mod overlap;
 mod packed;
 mod polygon;
@@ -12,6 +13,7 @@ use crate::{BoxXywh, Error, Result, Size};
 #[cfg(test)]
 pub(crate) use compressed::encode as append_compressed;
 pub use packed::{MaskFacts, Span, common_pixels};
+pub use polygon::Pen;
 
 /// A mask as an annotation file gives it.
 #[derive(Clone, Debug, PartialEq)]

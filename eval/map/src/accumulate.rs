@@ -36,10 +36,8 @@ pub(crate) fn curves<D: Detections>(
                 Group::new(&outcomes, &rules, &params.rec_thrs, &max_dets)
             })
             .collect();
-        for (k, group) in (first..).zip(&groups) {
-            group.write(k, &mut curves);
-            dropped += group.dropped;
-        }
+        write(&groups, first, &mut curves);
+        dropped += groups.iter().map(|g| g.dropped).sum::<usize>();
     }
     count_images(&truths.keys, &found.keys, selection, funnel);
     funnel.detections.beyond_max_dets += dropped;
@@ -56,7 +54,7 @@ pub(crate) fn curves_of(outcomes: &[Outcomes], rules: &Rules, params: &Params) -
         .map(|outcomes| Group::new(outcomes, rules, &params.rec_thrs, &max_dets))
         .collect();
     let mut curves = Curves::undefined(counts(groups.len(), rules, params));
-    groups.iter().enumerate().for_each(|(k, group)| group.write(k, &mut curves));
+    write(&groups, 0, &mut curves);
     curves
 }
 
@@ -116,11 +114,16 @@ impl Group {
         let (precision, scores) = (undefined(), undefined());
         let mut group = Group { dropped: outcomes.dropped, precision, scores, recall: vec![-1.0; cells] };
         let order = by_falling_score(&outcomes.scores);
-        let first_score = order.first().map(|&d| outcomes.scores[d as usize]);
+        let scored = |at: u32| {
+            let (score, rank) = (outcomes.scores[at as usize], outcomes.ranks[at as usize]);
+            Scored { score, rank, at }
+        };
+        let by_score: Vec<Scored> = order.into_iter().map(scored).collect();
+        let first_score = by_score.first().map(|d| d.score);
         for (range, &objects) in outcomes.objects.iter().enumerate().filter(|(_, n)| **n > 0) {
             for block in 0..rules.blocks() {
                 let flags = &outcomes.flags[block * ranges + range];
-                let tallies = tallies(flags, outcomes, &order, (rules.block(block).len(), max_dets));
+                let tallies = tallies(flags, &by_score, (rules.block(block).len(), max_dets));
                 for (m, tally) in tallies.into_iter().enumerate() {
                     let column = range * max_dets.len() + m;
                     let first_score = first_score.filter(|_| max_dets[m] > 0);
@@ -138,20 +141,27 @@ impl Group {
         }
         group
     }
+}
 
-    /// Copies into the arrays of all categories.
-    fn write(&self, k: usize, to: &mut Curves) {
-        let [_, _, categories, ranges, max_dets] = to.counts;
-        let columns = ranges * max_dets;
-        let copy = |from: &[f64], to: &mut [f64]| {
-            for (row, values) in from.chunks_exact(columns).enumerate() {
-                to[(row * categories + k) * columns..][..columns].copy_from_slice(values);
+/// Copies the curves of some categories, from the first on, into the arrays of all.
+fn write(groups: &[Group], first: usize, to: &mut Curves) {
+    let [thresholds, _, categories, ranges, max_dets] = to.counts;
+    let columns = ranges * max_dets;
+    let copy = |from: &(dyn Fn(&Group) -> &[f64] + Sync), to: &mut [f64]| {
+        let rows = to.len() / thresholds.max(1) / (categories * columns).max(1);
+        let of_threshold = to.par_chunks_mut((rows * categories * columns).max(1)).enumerate();
+        of_threshold.for_each(|(t, to)| {
+            for (k, group) in (first..).zip(groups) {
+                let from = from(group)[t * rows * columns..].chunks_exact(columns);
+                for (from, to) in from.zip(to.chunks_exact_mut(categories * columns)) {
+                    to[k * columns..][..columns].copy_from_slice(from);
+                }
             }
-        };
-        copy(&self.precision, &mut to.precision);
-        copy(&self.scores, &mut to.scores);
-        copy(&self.recall, &mut to.recall);
-    }
+        });
+    };
+    copy(&|g| &g.precision, &mut to.precision);
+    copy(&|g| &g.scores, &mut to.scores);
+    copy(&|g| &g.recall, &mut to.recall);
 }
 
 /// Indices by falling score, ties by index. Scores are finite and no -0.0.
@@ -167,19 +177,25 @@ pub(crate) fn by_falling_score(scores: &[f64]) -> Vec<u32> {
 }
 
 /// What so many thresholds of a block count, for each maxDets.
-fn tallies(
-    flags: &[Flags],
-    outcomes: &Outcomes,
-    order: &[u32],
-    (thresholds, max_dets): (usize, &[usize]),
-) -> Vec<Tally> {
+fn tallies(flags: &[Flags], by_score: &[Scored], (thresholds, max_dets): (usize, &[usize])) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = max_dets.iter().map(|_| Tally::new(thresholds)).collect();
-    for &d in order {
-        let d = d as usize;
-        let rank = outcomes.ranks[d] as usize;
-        for (tally, _) in tallies.iter_mut().zip(max_dets).filter(|(_, max)| rank < **max) {
-            tally.add(flags[d], outcomes.scores[d]);
+    // Looked up side by side first: one after the other, each would be waited for.
+    let flags: Vec<Flags> = by_score.iter().map(|d| flags[d.at as usize]).collect();
+    for (d, &flag) in by_score.iter().zip(&flags) {
+        for (tally, &max) in tallies.iter_mut().zip(max_dets) {
+            if (d.rank as usize) < max {
+                tally.add(flag, d.score);
+            }
         }
     }
     tallies
+}
+
+/// A detection in the order of scores.
+struct Scored {
+    score: f64,
+    /// Its place in its picture, from 0.
+    rank: u32,
+    /// Its place among the outcomes.
+    at: u32,
 }

@@ -11,10 +11,15 @@ pub(crate) struct Key {
     pub(crate) record: u32,
 }
 
+/// With at most so many cells for each key, one pass over all cells is cheaper than one by picture and one by category.
+const CELLS_PER_KEY: usize = 2;
+
 /// Keys by category, then by picture, file order inside a cell. Without categories: by picture, then category.
 pub(crate) fn sort(keys: Vec<Key>, selection: &Selection) -> Vec<Key> {
     let (categories, images) = (selection.categories.len(), selection.images.len());
-    if selection.use_cats {
+    if selection.use_cats && categories.saturating_mul(images) <= keys.len().saturating_mul(CELLS_PER_KEY) {
+        counting_sort(keys, categories * images, |k| k.category * images as u32 + k.image)
+    } else if selection.use_cats {
         let keys = counting_sort(keys, images, |k| k.image);
         counting_sort(keys, categories, |k| k.category)
     } else {

@@ -22,6 +22,9 @@ pub fn explanation_text(e: &Explanation) -> String {
         f1.false_positives,
         f1.misses
     );
+    if let (Some(best), false) = (&e.f1.overall.best, e.score_is_best_f1) {
+        let _ = writeln!(text, "   best F1 {} at score {:.3}", figure(best.f1), best.score);
+    }
     let _ = writeln!(
         text,
         "   calibration error {} (scores against how often they are right)",

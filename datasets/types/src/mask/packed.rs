@@ -1,5 +1,6 @@
 //! Masks that stay compressed until they are needed: most detections are never compared with anything.
 use super::Rle;
+use super::extent::Extent;
 use super::pixels;
 use crate::{BoxXywh, Size};
 
@@ -22,24 +23,22 @@ impl MaskFacts {
 
     /// Of a compressed string, which is checked. `None` for what [`Rle::from_compressed_str`] refuses.
     pub fn of_compressed(height: u32, width: u32, text: &[u8]) -> Option<Self> {
-        let mut outline = Outline::new(height, pixels(height, width).ok()?);
+        let size = Size { width, height };
+        let area = u64::from(pixels(height, width).ok()?);
+        let mut extent = Extent::new(size);
         let mut position = 0;
-        let mut last = None;
         runs(text, |inside, length| {
-            let start = match last {
-                // An empty run of background joins its neighbours.
-                Some((start, end)) if end == position => start,
-                _ => position,
-            };
+            let start = position;
             position += u64::from(length);
+            if position > area {
+                return None;
+            }
             if inside && length > 0 {
-                last = Some((start, position));
-                outline.add(start, position, length)?;
+                extent.add(start, position);
             }
             Some(())
         })?;
-        let size = Size { width, height };
-        (position == outline.total).then(|| MaskFacts { size, area: outline.area, bbox: outline.bbox() })
+        (position == area).then(|| extent.facts())
     }
 }
 
@@ -133,58 +132,5 @@ fn long_value(text: &[u8], at: &mut usize, first: u8) -> Option<i64> {
         }
         bits = text.get(*at)?.wrapping_sub(b'0');
         *at += 1;
-    }
-}
-
-/// The box and the area of runs that come in order.
-struct Outline {
-    height: u64,
-    total: u64,
-    area: u32,
-    /// The column of the last run: number and first position.
-    column: u64,
-    top: u64,
-    first: Option<u64>,
-    last: u64,
-    low: u64,
-    high: u64,
-}
-
-impl Outline {
-    fn new(height: u32, total: u32) -> Self {
-        let (height, total) = (height.into(), total.into());
-        Outline { height, total, area: 0, column: 0, top: 0, first: None, last: 0, low: height, high: 0 }
-    }
-
-    /// The run from `start` to `end`, of which the last `length` are new.
-    #[inline(always)]
-    fn add(&mut self, start: u64, end: u64, length: u32) -> Option<()> {
-        if end > self.total {
-            return None;
-        }
-        self.area += length;
-        if start >= self.top + 2 * self.height {
-            self.column = start / self.height;
-            self.top = self.column * self.height;
-        } else if start >= self.top + self.height {
-            self.column += 1;
-            self.top += self.height;
-        }
-        self.first.get_or_insert(self.column);
-        if end <= self.top + self.height {
-            self.last = self.column;
-            self.low = self.low.min(start - self.top);
-            self.high = self.high.max(end - self.top);
-        } else {
-            self.last = (end - 1) / self.height;
-            (self.low, self.high) = (0, self.height);
-        }
-        Some(())
-    }
-
-    fn bbox(&self) -> BoxXywh {
-        let Some(first) = self.first else { return BoxXywh::default() };
-        let [x, y, w, h] = [first, self.low, self.last - first + 1, self.high - self.low];
-        BoxXywh::new(x as f64, y as f64, w as f64, h as f64)
     }
 }

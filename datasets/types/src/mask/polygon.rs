@@ -7,8 +7,9 @@
 //! Rule of the reference, per edge, in units of 1/5 pixel with integer vertices: along the longer axis the
 //! position is exact, along the other it is rounded; the column `c` is crossed between 5c+2 and 5c+3; the crossing's row
 //! is the smaller of the two steps' rows, rounded up to pixels. A pixel is inside between an odd and an even crossing.
-use super::{Rle, canonical, pixels};
-use crate::{Error, Result};
+use super::extent::Extent;
+use super::{MaskFacts, Rle, Segmentation, Span, canonical, pixels};
+use crate::{Error, Result, Size};
 
 /// Steps per pixel of the reference.
 const SCALE: f64 = 5.0;
@@ -33,19 +34,81 @@ impl Rle {
     /// # Errors
     /// `Input` when the number of coordinates is odd.
     pub fn from_polygon(ring: &[f64], height: u32, width: u32) -> Result<Self> {
-        let area = pixels(height, width)?;
+        let mut pen = Pen::default();
+        let area = pen.outline(ring, Size { width, height })?;
+        pen.positions.push(area);
+        let mut before = 0;
+        for position in &mut pen.positions {
+            (*position, before) = (*position - before, *position);
+        }
+        Ok(Rle { height, width, counts: canonical(&pen.positions) })
+    }
+}
+
+/// Draws masks as stretches of foreground; keeps its memory from one to the next.
+#[derive(Default)]
+pub struct Pen {
+    points: Vec<(i64, i64)>,
+    /// Column-major positions at which the outline crosses the middle of a column, ascending.
+    positions: Vec<u32>,
+}
+
+impl Pen {
+    /// Appends the stretches of a mask in a picture of this size; what is known of it.
+    ///
+    /// # Errors
+    /// Those of [`Segmentation::to_rle`], whose pixels these are.
+    pub fn draw(&mut self, mask: &Segmentation, size: Size, to: &mut Vec<Span>) -> Result<MaskFacts> {
+        let Segmentation::Polygons(rings) = mask else {
+            return Self::draw_rle(&mask.to_rle(size)?, to);
+        };
+        let [ring] = &rings[..] else { return Self::draw_rle(&mask.to_rle(size)?, to) };
+        self.outline(ring, size).map_err(|e| e.context("polygon 0"))?;
+        let mut extent = Extent::new(size);
+        // Crossings turn the mask on and off; two at one place cancel. The end of the picture turns it off at last.
+        for pair in self.positions.chunks_exact(2) {
+            let (start, end) = (pair[0], pair[1]);
+            if start < end {
+                extent.add(start.into(), end.into());
+                to.push((start, end));
+            }
+        }
+        if let [last] = self.positions.chunks_exact(2).remainder() {
+            let area = pixels(size.height, size.width)?;
+            if *last < area {
+                extent.add((*last).into(), area.into());
+                to.push((*last, area));
+            }
+        }
+        Ok(extent.facts())
+    }
+
+    fn draw_rle(rle: &Rle, to: &mut Vec<Span>) -> Result<MaskFacts> {
+        rle.append_spans(to);
+        Ok(MaskFacts::of(rle))
+    }
+
+    /// Finds the crossings of a ring; the number of pixels of the picture.
+    fn outline(&mut self, ring: &[f64], size: Size) -> Result<u32> {
+        let area = pixels(size.height, size.width)?;
         if ring.len() % 2 == 1 {
             return Err(Error::input(format!("{} coordinates: an even number is needed", ring.len())));
         }
         if let Some(at) = ring.iter().position(|v| !v.is_finite()) {
             return Err(Error::input(format!("coordinate {at} is {}", ring[at])));
         }
-        let points: Vec<(i64, i64)> = ring.chunks_exact(2).map(|p| (fifths(p[0]), fifths(p[1]))).collect();
-        let mut crossings = Crossings { height: height.into(), width: width.into(), positions: Vec::new() };
-        for (i, &from) in points.iter().enumerate() {
-            crossings.edge(from, points[(i + 1) % points.len()]);
+        self.points.clear();
+        self.points.extend(ring.chunks_exact(2).map(|p| (fifths(p[0]), fifths(p[1]))));
+        self.positions.clear();
+        let (height, width) = (size.height.into(), size.width.into());
+        let mut crossings = Crossings { height, width, positions: &mut self.positions };
+        let mut from = self.points.last().copied().unwrap_or_default();
+        for &to in &self.points {
+            crossings.edge(from, to);
+            from = to;
         }
-        Ok(Rle { height, width, counts: crossings.into_counts(area) })
+        self.positions.sort_unstable();
+        Ok(area)
     }
 }
 
@@ -55,13 +118,13 @@ fn fifths(v: f64) -> i64 {
 }
 
 /// Column-major positions at which the outline crosses the middle of a column.
-struct Crossings {
+struct Crossings<'a> {
     height: i64,
     width: i64,
-    positions: Vec<u32>,
+    positions: &'a mut Vec<u32>,
 }
 
-impl Crossings {
+impl Crossings<'_> {
     fn edge(&mut self, from: (i64, i64), to: (i64, i64)) {
         let (dx, dy) = ((to.0 - from.0).abs(), (to.1 - from.1).abs());
         if dx == 0 {
@@ -113,16 +176,5 @@ impl Crossings {
     fn push(&mut self, column: i64, y: i64) {
         let row = if y <= 2 { 0 } else { ((y + 2) / 5).min(self.height) }; // ceil((y - 2) / 5)
         self.positions.push((column * self.height + row) as u32);
-    }
-
-    /// Sorted crossings turn the mask on and off; two at one place cancel.
-    fn into_counts(mut self, area: u32) -> Vec<u32> {
-        self.positions.push(area);
-        self.positions.sort_unstable();
-        let mut before = 0;
-        for position in &mut self.positions {
-            (*position, before) = (*position - before, *position);
-        }
-        canonical(&self.positions)
     }
 }

@@ -118,6 +118,18 @@ mod properties {
             let ring: Vec<f64> = ring.iter().zip(&more).flat_map(|(x, y)| [*x, *y]).collect();
             let got = Rle::from_polygon(&ring, h, w).unwrap();
             prop_assert_eq!(got.counts(), &walked(&ring, h, w)[..]);
+            // The same with a pen that was used before.
+            let mut pen = Pen::default();
+            for rings in [vec![ring.clone(), ring.iter().map(|v| v / 2.0).collect()], vec![ring]] {
+                let mask = Segmentation::Polygons(rings);
+                let (size, mut spans) = (Size::new(w, h), vec![(7, 9)]);
+                let facts = pen.draw(&mask, size, &mut spans).unwrap();
+                let rle = mask.to_rle(size).unwrap();
+                prop_assert_eq!(facts, MaskFacts::of(&rle));
+                let pixels: Vec<u32> = spans[1..].iter().flat_map(|&(from, to)| from..to).collect();
+                let inside: Vec<u32> = rle.foreground().flat_map(|(from, to)| from..to).collect();
+                prop_assert_eq!(pixels, inside);
+            }
         }
 
         #[test]

@@ -8,7 +8,7 @@ use crate::funnel::{DetectionFunnel, Funnel};
 use crate::selection::Selection;
 use crate::{Areas, Error, Result};
 use care_types::coco_json::{Dataset, PlainResult};
-use care_types::{BoxXywh, Rle, Segmentation, Size, Span, common_pixels};
+use care_types::{BoxXywh, Pen, Rle, Segmentation, Size, Span, common_pixels};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::Path;
@@ -168,6 +168,7 @@ pub(super) struct Space {
     /// Of all objects, one after the other.
     truths: Vec<Span>,
     drawn: Vec<Drawn>,
+    pen: Pen,
 }
 
 struct Drawn {
@@ -182,14 +183,10 @@ impl Space {
         self.drawn.clear();
         for truth in truths {
             let from = self.truths.len();
+            let Outline { segmentation, size } = truth.shape;
             // Sizes and coordinates were checked; what could still fail meets nothing.
-            let (pixels, bbox) = truth.shape.rle().map_or_else(
-                |_| (0, BoxXywh::default()),
-                |rle| {
-                    rle.append_spans(&mut self.truths);
-                    (rle.area(), rle.bbox())
-                },
-            );
+            let facts = self.pen.draw(segmentation, size, &mut self.truths).unwrap_or_default();
+            let (pixels, bbox) = (facts.area, facts.bbox);
             self.drawn.push(Drawn { spans: from..self.truths.len(), pixels, bbox });
         }
     }

@@ -91,7 +91,7 @@ fn read_dataset(path: &Path, masks: bool) -> Option<Dataset> {
 fn read_results<T: Send + Default>(
     path: &Path,
     read: impl Fn(&mut T, PlainResult<'_>) -> Option<()> + Sync,
-    take: impl FnMut(T) -> Option<()>,
+    take: impl FnMut(T) -> Option<()> + Send,
 ) -> Option<()> {
     let length = path.metadata().ok()?.len();
     let part = |start: Start, to: u64| {

@@ -10,6 +10,7 @@ use super::words::{
 use crate::gate::{self, Gate};
 use crate::shard::ShardArg;
 use care_map::IouType;
+use care_map::explain::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -181,12 +182,20 @@ pub struct EvalCoco {
     /// Also print AP, AP50 and AR per category
     #[arg(long, help_heading = "Scoring")]
     pub per_category: bool,
-    /// Also say why: best F1 and its score, TIDE's six errors, confusions, calibration, the worst pictures
-    #[arg(long, help_heading = "Scoring")]
-    pub explain: bool,
+    /// Also say why: F1, TIDE's six errors, confusions, calibration, the worst pictures; counted from =SCORE on, else where
+    /// F1 is best
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SCORE", help_heading = "Scoring")]
+    pub explain: Option<Option<f64>>,
     /// End with exit code 4 when AP (or the named figure: AP50=0.6) is below this; may be repeated
     #[arg(long, allow_negative_numbers = true, value_name = "[NAME=]LEAST", value_parser = gate::of_coco, help_heading = "Scoring")]
     pub fail_under: Vec<Gate>,
+}
+
+impl EvalCoco {
+    /// What `--explain` asks for.
+    pub fn explain_options(&self) -> Option<Options> {
+        self.explain.map(|score| Options { score, ..Options::default() })
+    }
 }
 
 /// The weights and how they are run, where they are optional.

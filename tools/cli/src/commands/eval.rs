@@ -12,7 +12,7 @@ use crate::places::require_file;
 use crate::standing::Standing;
 use crate::table::metrics_text;
 use care_engine::weights::sha256_of;
-use care_map::explain::{Explanation, Options, explain};
+use care_map::explain::{Explanation, explain};
 use care_map::{CocoMetrics, IouType, Params};
 use care_types::coco_json::{self, Dataset, ResultRecord};
 use serde::Serialize;
@@ -35,7 +35,7 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     require_file(gt, "--gt")?;
     require_file(dt, "--dt")?;
     let params = read_params(args)?;
-    if !args.explain && matches!(parts::shard(args.shard), Ok(None)) {
+    if args.explain_options().is_none() && matches!(parts::shard(args.shard), Ok(None)) {
         if let Some(metrics) = without_records(gt, dt, &params) {
             return report_files(gt, Scores { metrics, ..Scores::default() }, args, console);
         }
@@ -54,8 +54,8 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     }
     for params in params {
         scores.metrics.push(score(&truth, &found, &params).map_err(explained)?);
-        if args.explain {
-            scores.explanations.push(explain(&truth, &found, &params, &Options::default())?);
+        if let Some(options) = args.explain_options() {
+            scores.explanations.push(explain(&truth, &found, &params, &options)?);
         }
     }
     report_files(gt, scores, args, console)

@@ -17,7 +17,7 @@ use care_engine::journal::{Journal, Subject};
 use care_engine::shipped::Wanted;
 use care_engine::weights::{Weights, sha256_of, sha256_of_bytes};
 use care_engine::{RunOptions, Task, classes, machine, shipped};
-use care_map::explain::{Options, explain};
+use care_map::explain::explain;
 use care_map::{IouType, Params, Shard, Source};
 use care_types::ImageId;
 use care_types::coco_json::{self, ResultRecord};
@@ -169,8 +169,8 @@ impl Job<'_> {
             let mut metrics = care_map::evaluate(truth, records, params)?;
             metrics.funnel = metrics.funnel.with_failed(found.failed.len());
             scores.metrics.push(metrics);
-            if self.args.explain {
-                scores.explanations.push(explain(truth, records, params, &Options::default())?);
+            if let Some(options) = self.args.explain_options() {
+                scores.explanations.push(explain(truth, records, params, &options)?);
             }
         }
         let (name, split) = (self.data.name().to_owned(), Some(self.data.split().to_owned()));

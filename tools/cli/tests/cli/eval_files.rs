@@ -123,6 +123,12 @@ fn a_score_is_explained_when_asked_for() {
     assert_eq!(explained["tide"]["errors"].as_array().map(Vec::len), Some(6), "{explained}");
     assert!(explained["per_image"].as_array().is_some_and(|p| !p.is_empty()), "{explained}");
     assert!(eval(&room, "--json").exits(0).json()["explain"].is_null());
+    let ran = eval(&room, "--explain=0.95").exits(0);
+    assert!(ran.stdout().contains("at IoU 0.50 and score 0.950:"), "{}", ran.stdout());
+    assert!(ran.stdout().contains("best F1"), "{}", ran.stdout());
+    let explained = eval(&room, "--explain=0.95 --json").exits(0).json();
+    assert_eq!(explained["explain"]["bbox"]["f1"]["overall"]["at_score"]["score"], 0.95);
+    eval(&room, "--explain=nan").exits(2).says(&["score"]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn to_quote(scan: &mut Scan<'_>) -> Scanned<bool> {
 /// The only escape that a compressed mask needs is that of the backslash itself.
 fn unescaped<'a>(mut text: &[u8], space: &'a mut Vec<u8>) -> Scanned<&'a [u8]> {
     space.clear();
-    while let Some(at) = text.iter().position(|&b| b == b'\\') {
+    while let Some(at) = backslash(text) {
         if text.get(at + 1) != Some(&b'\\') {
             return Err(Stop::Odd);
         }
@@ -144,4 +144,11 @@ fn unescaped<'a>(mut text: &[u8], space: &'a mut Vec<u8>) -> Scanned<&'a [u8]> {
     }
     space.extend_from_slice(text);
     Ok(space)
+}
+
+/// Where the first backslash is.
+fn backslash(text: &[u8]) -> Option<usize> {
+    let has = |lanes: &[u8]| lanes.iter().fold(false, |found, &b| found | (b == b'\\'));
+    let clean = text.chunks_exact(LANES).take_while(|lanes| !has(lanes)).count() * LANES;
+    text[clean..].iter().position(|&b| b == b'\\').map(|at| clean + at)
 }

@@ -35,9 +35,9 @@ struct Part {
 pub(super) fn read(path: &Path, selection: &Selection) -> Option<(Cells<Boxes>, DetectionFunnel)> {
     let (mut taken, mut rows) = (Taken::default(), Vec::new());
     let read = |part: &mut Part, record: PlainResult<'_>| part.add(record, selection);
-    read_results(path, read, |part: Part| {
-        rows.extend(part.rows);
-        taken.add(part.head)
+    read_results(path, read, |part: &mut Part| {
+        rows.append(&mut part.rows);
+        taken.add(&mut part.head)
     })?;
     let (keys, rows) = taken.sorted(rows, selection);
     Some((Cells { keys, items: Boxes { rows } }, taken.count))

@@ -59,14 +59,14 @@ pub(super) fn read<'a>(
     let pictures = Pictures { selection, sizes, occupied };
     let (mut taken, mut rows, mut text) = (Taken::default(), Vec::new(), Vec::new());
     let read = |part: &mut Part, record: PlainResult<'_>| part.add(record, &pictures);
-    read_results(path, read, |part: Part| {
+    read_results(path, read, |part: &mut Part| {
         let before = text.len() as u64;
-        text.extend_from_slice(&part.text);
-        rows.extend(part.rows.into_iter().map(|mut row| {
+        text.append(&mut part.text);
+        rows.extend(part.rows.drain(..).map(|mut row| {
             row.text.0 += before;
             row
         }));
-        taken.add(part.head)
+        taken.add(&mut part.head)
     })?;
     let (keys, rows) = taken.sorted(rows, selection);
     Some((Cells { keys, items: Masks { rows, text, truths: PhantomData } }, taken.count))

@@ -73,13 +73,11 @@ fn read_dataset(path: &Path, masks: bool) -> Option<Dataset> {
     let length = path.metadata().ok()?.len();
     coco_json::plain_dataset(path, |opening| {
         let mut all: Vec<Annotation> = Vec::new();
-        let read = |start, to| {
-            let mut part = Vec::new();
-            let covered = coco_json::plain_annotations(path, start, to, masks, |a| part.push(a))?;
-            Some((part, covered))
+        let read = |part: &mut Vec<Annotation>, start, to| {
+            coco_json::plain_annotations(path, start, to, masks, |a| part.push(a))
         };
-        let take = |mut part: Vec<Annotation>| {
-            all.append(&mut part);
+        let take = |part: &mut Vec<Annotation>| {
+            all.append(part);
             Some(())
         };
         let end = parts::read_list(opening, length, read, take)?;
@@ -87,19 +85,19 @@ fn read_dataset(path: &Path, masks: bool) -> Option<Dataset> {
     })
 }
 
-/// A results file: `read` makes something of each record and `take` gets what was made, in the order of the file.
+/// A results file: `read` adds each record to a part, and `take` empties the parts in the order of the file.
 fn read_results<T: Send + Default>(
     path: &Path,
     read: impl Fn(&mut T, PlainResult<'_>) -> Option<()> + Sync,
-    take: impl FnMut(T) -> Option<()> + Send,
+    take: impl FnMut(&mut T) -> Option<()> + Send,
 ) -> Option<()> {
     let length = path.metadata().ok()?.len();
-    let part = |start: Start, to: u64| {
-        let (mut items, mut is_good) = (T::default(), true);
+    let part = |part: &mut T, start: Start, to: u64| {
+        let mut is_good = true;
         let covered = coco_json::plain_results(path, start, to, |record| {
-            is_good = is_good && read(&mut items, record).is_some();
+            is_good = is_good && read(part, record).is_some();
         })?;
-        is_good.then_some((items, covered))
+        is_good.then_some(covered)
     };
     let end = parts::read_list(coco_json::plain_results_opening(path)?, length, part, take)?;
     coco_json::plain_end(path, end).then_some(())

@@ -62,19 +62,20 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Adds the next part; `None` when its first record has areas from elsewhere than that of the file.
-    pub(super) fn add(&mut self, part: Head) -> Option<()> {
-        match (self.areas, part.areas) {
+    /// Adds the next part, and empties it; `None` when its first record has areas from elsewhere than that of the file.
+    pub(super) fn add(&mut self, part: &mut Head) -> Option<()> {
+        match (self.areas, part.areas.take()) {
             (Some(before), Some(areas)) if before != areas => return None,
             (before, areas) => self.areas = before.or(areas),
         }
         let rows = self.keys.len() as u32..;
         let key = |((category, image), record)| Key { category, image, record };
-        self.keys.extend(part.cells.into_iter().zip(rows).map(key));
-        self.count.in_results += part.count.in_results;
-        self.count.unknown_category += part.count.unknown_category;
-        self.count.not_selected += part.count.not_selected;
-        self.count.negative_size += part.count.negative_size;
+        self.keys.extend(part.cells.drain(..).zip(rows).map(key));
+        let count = std::mem::take(&mut part.count);
+        self.count.in_results += count.in_results;
+        self.count.unknown_category += count.unknown_category;
+        self.count.not_selected += count.not_selected;
+        self.count.negative_size += count.negative_size;
         Some(())
     }
 

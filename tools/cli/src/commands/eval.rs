@@ -35,10 +35,11 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     require_file(gt, "--gt")?;
     require_file(dt, "--dt")?;
     let params = read_params(args)?;
-    if args.explain_options().is_none() && matches!(parts::shard(args.shard), Ok(None)) {
-        if let Some(metrics) = without_records(gt, dt, &params) {
-            return report_files(gt, Scores { metrics, ..Scores::default() }, args, console);
-        }
+    if args.explain_options().is_none()
+        && matches!(parts::shard(args.shard), Ok(None))
+        && let Some(metrics) = without_records(gt, dt, &params)
+    {
+        return report_files(gt, Scores { metrics, ..Scores::default() }, args, console);
     }
     let truth = coco_json::read_dataset(gt)?;
     let found = coco_json::read_results(dt)?;

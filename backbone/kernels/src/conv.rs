@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::count;
 use crate::epilogue::{Act, RowBlock};
 use crate::gelu_row;
 use crate::gemm::tile::{self, Rows, Start, Tap};
@@ -105,6 +106,7 @@ pub fn conv2d_with(isa: Isa, xs: &[Map<'_>], w: &PackedConv, act: Act, outs: &mu
         xs.iter().zip(outs).map(|(x, out)| Level::new(*x, w.shape, out.reborrow())).collect();
     let bands: Vec<Band<'_>> = levels.iter().flat_map(Level::bands).collect();
     let work = levels.iter().map(|l| l.x.n * l.oh * l.ow).sum::<usize>() * w.matrix.k * w.matrix.n_out;
+    count::add(work);
     let (panels, threads) = (w.matrix.panel_count(), par::threads_for(work));
     // Small maps have few bands: give every thread some panels instead.
     let groups = if threads == 1 { 1 } else { (2 * threads).div_ceil(bands.len().max(1)) };

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::buffer::LINE;
+use crate::count;
 use crate::depthwise::{PackedDepthwise, row};
 use crate::epilogue::{Residual, RowBlock, TileResiduals, add_residuals, check_residuals};
 use crate::gelu_row;
@@ -70,6 +71,7 @@ pub fn inverted_residual_with(
         step: (STEP_PIXELS / width.max(1)).clamp(1, h.max(1)),
     };
     let work = n * h * width * w.fc1.n_out * (c + 9 + w.fc2.as_ref().map_or(0, |m| m.n_out));
+    count::add(work);
     let bands = bands(h, n, par::threads_for(work));
     par::for_each(n * bands, work, |task| {
         let (image, band) = (task / bands, task % bands);

@@ -2,18 +2,25 @@
 //!
 //! Waking a thread costs some ten microseconds, as much as a whole 1×1 convolution of a small map, so a loop below a threshold of work
 //! stays on the calling thread. Above it the calling thread starts at once and helpers join when they are awake: nobody waits
-//! for a sleeper. What a task computes never depends on which thread runs it, nor on how many there are.
+//! for a sleeper. Within a [`team`] helpers are awake, and much shorter loops are shared. What a task computes never depends on which thread
+//! runs it, nor on how many there are.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::team;
+
 /// Multiply-adds below which a loop is not worth a second thread: about 30 µs of one core with AVX-512.
 const MIN_PARALLEL_WORK: usize = 2 << 20;
+
+/// The same where helpers are awake: about 2 µs.
+const MIN_TEAM_WORK: usize = 1 << 18;
 
 /// How many threads a loop of that much work (in multiply-adds) will use, at most.
 ///
 /// Only for deciding how finely to cut; results must not depend on it.
 pub(crate) fn threads_for(work: usize) -> usize {
-    if work < MIN_PARALLEL_WORK { 1 } else { rayon::current_num_threads() }
+    let least = if team::is_awake() { MIN_TEAM_WORK } else { MIN_PARALLEL_WORK };
+    if work < least { 1 } else { rayon::current_num_threads() }
 }
 
 /// Runs `task(0..count)`, each once, in any order and on any thread; `work` is the multiply-adds of all of them.
@@ -32,6 +39,9 @@ pub(crate) fn for_each(count: usize, work: usize, task: impl Fn(usize) + Sync) {
             task(i);
         }
     };
+    if team::run(&drain) {
+        return;
+    }
     rayon::in_place_scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|_| drain());

@@ -11,8 +11,9 @@ use crate::buffer::AlignedVec;
 /// Most buffers that wait in the pool; beyond it the oldest is freed.
 const POOLED: usize = 64;
 
-/// A waiting buffer serves a request of at least a part of its size, so that a huge one is not spent on a small request.
-const WASTE: usize = 2;
+/// A waiting buffer serves a request of at least a part of its size, so that a huge one is not spent on a small request. Large parts
+/// make one set of buffers serve all phases of a pass: backbone, neck and head need about as much, in other pieces.
+const WASTE: usize = 8;
 
 /// Requests below this many floats may take any small buffer.
 const SMALL: usize = 1 << 14;

@@ -12,6 +12,7 @@
 use crate::backbone::{Backbone, FeatureInfo, Features};
 use candle_core::Tensor;
 use care_kernels::attention::linear_attention;
+use care_kernels::buffer::LINE;
 use care_kernels::depthwise::{Branch, PackedDepthwise, depthwise_branches};
 use care_kernels::epilogue::{Epilogue, Residual};
 use care_kernels::gemm::{PackedMatrix, conv1x1};
@@ -376,15 +377,23 @@ impl Stage {
         let Some((last, inner)) = fused.split_last() else { return Ok(x) };
         let (n, h, w, c) = x.dims4()?;
         view::map_tensor(&x, [n, h, w, last.out_channels], |x, out| {
-            // Blocks read one buffer and write the other; the first reads the tensor, the last writes the result.
-            let [mut from, mut to] =
-                [0, 1].map(|_| scratch::take(if inner.is_empty() { 0 } else { x.pixels() * c }));
+            // Blocks read one part and write the other; the first reads the tensor, the last writes the result. One request for all of it:
+            // the neck and the head find a buffer of that size useful, too.
+            let room = if inner.is_empty() { 0 } else { (x.pixels() * c).next_multiple_of(LINE) };
+            let mut memory = scratch::take(2 * room + last.work_len(x));
+            let (parts, work) = memory.split_at_mut(2 * room);
+            let (mut from, mut to) = parts.split_at_mut(room);
+            let shape = [n, h, w, c];
             for (j, block) in inner.iter().enumerate() {
-                let input = if j == 0 { x } else { Map::dense(&from, [n, h, w, c]) };
-                block.run(input, MapMut::dense(&mut to, [n, h, w, c]));
+                let input = if j == 0 { x } else { Map::dense(&from[..x.pixels() * c], shape) };
+                block.run(input, MapMut::dense(&mut to[..x.pixels() * c], shape), work);
                 std::mem::swap(&mut from, &mut to);
             }
-            last.run(if inner.is_empty() { x } else { Map::dense(&from, [n, h, w, c]) }, out);
+            last.run(
+                if inner.is_empty() { x } else { Map::dense(&from[..x.pixels() * c], shape) },
+                out,
+                work,
+            );
         })
     }
 }
@@ -430,7 +439,9 @@ impl Block {
             }
             BlockInner::Infer(block) => {
                 let (n, h, w, _) = x.dims4()?;
-                view::map_tensor(x, [n, h, w, block.out_channels], |x, out| block.run(x, out))
+                view::map_tensor(x, [n, h, w, block.out_channels], |x, out| {
+                    block.run(x, out, &mut scratch::take(block.work_len(x)));
+                })
             }
         }
     }
@@ -670,15 +681,24 @@ impl FusedBlock {
         }
     }
 
+    /// Floats of working space that [`FusedBlock::run`] needs: the mixed channels, and all channels between the interactions.
+    fn work_len(&self, x: Map<'_>) -> usize {
+        self.mixed_len(x) + x.pixels() * x.c
+    }
+
+    /// Those of the mixed channels, whole cache lines.
+    fn mixed_len(&self, x: Map<'_>) -> usize {
+        (x.pixels() * 3 * self.token_mixer.g).next_multiple_of(LINE)
+    }
+
     /// `out = γ·(inter2(y) + y) + x` with `y = [memory | inter1(f) + f]` and `f` the mixed channels of `x`.
-    fn run(&self, x: Map<'_>, mut out: MapMut<'_>) {
+    fn run(&self, x: Map<'_>, mut out: MapMut<'_>, work: &mut [f32]) {
         let (g, m) = (self.token_mixer.g, x.c - 3 * self.token_mixer.g);
-        let mut mixed = scratch::take(x.pixels() * 3 * g);
-        let mut mixed = MapMut::dense(&mut mixed, [x.n, x.h, x.w, 3 * g]);
+        let (mixed, y) = work.split_at_mut(self.mixed_len(x));
+        let mut mixed = MapMut::dense(&mut mixed[..x.pixels() * 3 * g], [x.n, x.h, x.w, 3 * g]);
         self.mixer().run(x, mixed.reborrow());
         let mixed = mixed.as_map();
-        let mut y = scratch::take(x.pixels() * x.c);
-        let mut y = MapMut::dense(&mut y, [x.n, x.h, x.w, x.c]);
+        let mut y = MapMut::dense(&mut y[..x.pixels() * x.c], [x.n, x.h, x.w, x.c]);
         y.reborrow().channels(0..m).copy_from(x.channels(0..m));
         inverted_residual(mixed, &self.inter1, &[Residual::plain(mixed)], y.reborrow().channels(m..x.c));
         let y = y.as_map();

@@ -5,7 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::grads::Gradients;
-use crate::measure::{Cost, Phases, measure};
+use crate::machine::let_go;
+use crate::measure::{Cost, Phases, measure, measure_passes};
 use crate::memory;
 use crate::optim::{BackboneRate, DecayRule, Optimizer, OptimizerConfig, param_groups};
 use crate::predict::best_classes;
@@ -123,18 +124,18 @@ fn pyramid(care: &Care, x: &Tensor, phases: &mut Phases) -> Result<Vec<Tensor>> 
 
 fn features(request: &Request, config: &CareConfig) -> Result<Cost> {
     let (care, store, _) = built(infer(request), |b| Care::new(b, config))?;
-    drop(store);
+    let_go(store);
     let x = input(request)?;
     care.features(&x)?; // says what is wrong with the size
-    measure(request.repeat, |phases| pyramid(&care, &x, phases).map(drop))
+    measure_passes(request.repeat, |phases| pyramid(&care, &x, phases).map(drop))
 }
 
 fn classify(request: &Request, config: &CareConfig) -> Result<Cost> {
     let (net, store, _) = built(infer(request), |b| CareClassifier::new(b, config, CLASSES))?;
-    drop(store);
+    let_go(store);
     let x = input(request)?;
     net.logits(&x)?;
-    measure(request.repeat, |phases| {
+    measure_passes(request.repeat, |phases| {
         let maps = pyramid(&net.backbone, &x, phases)?;
         phases.time("heads", || net.logits_of(&maps[3]).and_then(|(a, b)| Ok(((a + b)? * 0.5)?)))?;
         Ok(())
@@ -147,9 +148,9 @@ fn look(request: &Request, mut config: NetworkConfig) -> Result<Cost> {
         *select.score_threshold = 0.0;
     }
     let (net, store, _) = built(infer(request), |b| config.build(b))?;
-    drop(store);
+    let_go(store);
     let images = images(request)?;
-    measure(request.repeat, |phases| {
+    measure_passes(request.repeat, |phases| {
         phases.start_lap();
         match &net {
             Network::Detector(net) => {

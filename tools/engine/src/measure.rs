@@ -1,21 +1,30 @@
-//! Medians of repeated passes, in CPU and wall time, with the share of each phase.
+//! Medians of repeated passes, in CPU and wall time, with the time and the arithmetic of each phase.
 
 use crate::clock;
 use crate::error::Result;
-use crate::machine::in_pool;
+use crate::machine::{in_pool, in_team};
+use care_kernels::count::multiply_adds;
+use care_kernels::pages::settle;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Passes before anything is counted: the first pays for page faults of the scratch memory, the second for caches.
 const WARM_UP: usize = 2;
 
-/// Time per named phase, in order of first appearance.
+/// Time and multiply-adds per named phase, in order of first appearance.
 #[derive(Clone, Debug, Default)]
 pub struct Phases {
-    times: Vec<(&'static str, Duration)>,
+    entries: Vec<(&'static str, Spent)>,
     /// Phases are measured in CPU time of the process instead of wall time.
     cpu: bool,
-    lap: Option<Duration>,
+    lap: Option<Spent>,
+}
+
+/// What a phase has cost, or what had been spent at some moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    time: Duration,
+    macs: u64,
 }
 
 impl Phases {
@@ -40,28 +49,46 @@ impl Phases {
     /// Books the time since the last lap under `name` and starts the next.
     pub fn end_lap(&mut self, name: &'static str) {
         let now = self.now();
-        self.add(name, now.saturating_sub(self.lap.unwrap_or(now)));
+        let from = self.lap.unwrap_or(now);
+        self.book(name, Spent { time: now.time.saturating_sub(from.time), macs: now.macs - from.macs });
         self.lap = Some(now);
     }
 
     /// Books time under `name`.
     pub fn add(&mut self, name: &'static str, time: Duration) {
-        match self.times.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, sum)) => *sum += time,
-            None => self.times.push((name, time)),
+        self.book(name, Spent { time, macs: 0 });
+    }
+
+    fn book(&mut self, name: &'static str, spent: Spent) {
+        match self.entries.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, sum)) => (sum.time, sum.macs) = (sum.time + spent.time, sum.macs + spent.macs),
+            None => self.entries.push((name, spent)),
         }
     }
 
-    fn now(&self) -> Duration {
-        match (self.cpu, clock::cpu_time()) {
+    fn now(&self) -> Spent {
+        let time = match (self.cpu, clock::cpu_time()) {
             (true, Some(time)) => time,
             _ => clock::wall_time(),
-        }
+        };
+        Spent { time, macs: multiply_adds() }
     }
 
     /// Names and times, in order of first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        self.times.iter().copied()
+        self.entries.iter().map(|&(name, spent)| (name, spent.time))
+    }
+
+    /// An average pass of `passes`.
+    fn mean(&self, passes: usize) -> Vec<PhaseCost> {
+        let total: f64 = self.iter().map(|(_, t)| t.as_secs_f64()).sum();
+        let cost = |&(phase, Spent { time, macs }): &(&'static str, Spent)| PhaseCost {
+            phase,
+            ms: 1e3 * time.as_secs_f64() / passes as f64,
+            percent: 100.0 * time.as_secs_f64() / total.max(1e-12),
+            gmacs: macs as f64 / 1e9 / passes as f64,
+        };
+        self.entries.iter().map(cost).collect()
     }
 
     /// Milliseconds by name.
@@ -79,9 +106,29 @@ pub struct Cost {
     pub wall_ms: f64,
     /// Most memory the process ever held, MiB; `None` where the system does not tell.
     pub peak_mb: Option<f64>,
-    /// Share of each phase in the time of all passes (CPU time where the system tells it), in percent, in order.
+    /// Where the time goes, in order.
     #[serde(skip)]
-    pub shares: Vec<(&'static str, f64)>,
+    pub phases: Vec<PhaseCost>,
+}
+
+/// A phase of an average pass.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PhaseCost {
+    /// Its name.
+    pub phase: &'static str,
+    /// CPU time of all threads where the system tells it, otherwise wall time.
+    pub ms: f64,
+    /// Share of the pass.
+    pub percent: f64,
+    /// Billions of multiply-adds of the forward kernels, as papers count them.
+    pub gmacs: f64,
+}
+
+impl PhaseCost {
+    /// Billions of floating-point operations per second; a multiply-add is two.
+    pub fn gflops(&self) -> f64 {
+        2e3 * self.gmacs / self.ms.max(1e-9)
+    }
 }
 
 /// Runs `pass` a few times to warm up, then `repeat` times measured.
@@ -90,6 +137,21 @@ pub struct Cost {
 /// The first error of a pass.
 pub fn measure(repeat: usize, pass: impl FnMut(&mut Phases) -> Result<()> + Send) -> Result<Cost> {
     in_pool(|| measure_here(repeat, pass))
+}
+
+/// The same for passes of a network built for inference, with threads and memory as a predictor of many pictures has them.
+///
+/// # Errors
+/// The first error of a pass.
+pub fn measure_passes(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()> + Send) -> Result<Cost> {
+    let mut passes = 0;
+    measure(repeat, |phases| {
+        passes += 1;
+        if passes == WARM_UP {
+            settle(); // after the first pass, which has taken its buffers
+        }
+        in_team(|| pass(phases))
+    })
 }
 
 fn measure_here(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()>) -> Result<Cost> {
@@ -105,13 +167,11 @@ fn measure_here(repeat: usize, mut pass: impl FnMut(&mut Phases) -> Result<()>) 
             cpu.push(1e3 * to.saturating_sub(from).as_secs_f64());
         }
     }
-    let total: f64 = phases.iter().map(|(_, t)| t.as_secs_f64()).sum();
-    let share = |(name, t): (&'static str, Duration)| (name, 100.0 * t.as_secs_f64() / total.max(1e-12));
     Ok(Cost {
         cpu_ms: median(cpu),
         wall_ms: median(wall).unwrap_or(0.0),
         peak_mb: clock::peak_mb(),
-        shares: phases.iter().map(share).collect(),
+        phases: phases.mean(repeat.max(1)),
     })
 }
 
@@ -153,9 +213,9 @@ mod tests {
         })?;
         assert_eq!(passes, WARM_UP + 5);
         assert!(cost.wall_ms > 0.0 && cost.cpu_ms.is_none_or(|ms| ms > 0.0), "{cost:?}");
-        assert_eq!(cost.shares.iter().map(|s| s.0).collect::<Vec<_>>(), ["a", "b"]);
-        assert!(cost.shares[0].1 > cost.shares[1].1, "{cost:?}");
-        assert!((cost.shares.iter().map(|s| s.1).sum::<f64>() - 100.0).abs() < 1e-6);
+        assert_eq!(cost.phases.iter().map(|p| p.phase).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(cost.phases[0].percent > cost.phases[1].percent, "{cost:?}");
+        assert!((cost.phases.iter().map(|p| p.percent).sum::<f64>() - 100.0).abs() < 1e-6);
         Ok(())
     }
 }

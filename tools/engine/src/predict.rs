@@ -5,7 +5,7 @@
 
 use crate::batching::Batching;
 use crate::error::{Error, Result};
-use crate::machine::in_pool;
+use crate::machine::{in_pool, in_team};
 use crate::measure::Phases;
 use crate::stop::Stop;
 use crate::views::{self, Views};
@@ -15,6 +15,7 @@ use care_data::{Preprocess, Sample, prefetch};
 use care_heads::{ImageInfo, Images, Network};
 use care_kernels::label_map::{Part, Taps, label_map};
 use care_kernels::map::Map;
+use care_kernels::pages::settle;
 use care_kernels::paste_mask::paste_mask;
 use care_types::{
     BoxXyxy, Detection, Geometry, LabelMap, MaskLogits, RawDetection, RawSemantic, Rle, SegTarget, Size,
@@ -27,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// Threads that decode: a picture takes about 10 ms, which two threads hide behind any of our networks.
 const DECODERS: usize = 2;
+
+/// Pictures after which a long run has its buffers, and moves them to where they are faster to use.
+const SETTLED_AFTER: usize = 16;
 
 /// Probability from which a pixel belongs to a mask, mmdetection's `mask_thr_binary`.
 const MASK_THRESHOLD: f32 = 0.5;
@@ -178,7 +182,7 @@ impl Predictor {
         let images = phases.time("collate", || collate(samples))?;
         phases.start_lap();
         let mut lap = |phase| phases.end_lap(phase);
-        let raw = in_pool(|| {
+        let raw = in_team(|| {
             Ok::<_, Error>(match &self.network {
                 Network::Detector(net) => Raw::Objects(net.detect_observed(&images, &mut lap)?),
                 Network::Segmenter(net) => Raw::Labels(net.segment_observed(&images, &mut lap)?),
@@ -224,6 +228,9 @@ impl Predictor {
         for (index, prepared) in prefetch(0..source.count, decoders, ahead, prepare).enumerate() {
             if stop.requested() {
                 return Ok(phases);
+            }
+            if index == SETTLED_AFTER && source.count >= 4 * SETTLED_AFTER {
+                settle();
             }
             match prepared {
                 Err(e) => sink(Outcome { index, result: Err(e.into()) })?,

@@ -6,7 +6,7 @@
 //! Source: <https://github.com/open-mmlab/mmsegmentation/blob/v1.2.2/mmseg/models/segmentors/encoder_decoder.py>
 
 use crate::error::{Error, Result};
-use crate::machine::in_pool;
+use crate::machine::{in_pool, in_team};
 use crate::measure::Phases;
 use crate::predict::collate;
 use care_data::semantic::aligned;
@@ -111,7 +111,7 @@ pub(crate) fn look(
 fn pass(net: &dyn Segmenter, sample: Sample, phases: &mut Phases) -> Result<RawSemantic> {
     let images = collate(vec![sample])?;
     phases.start_lap();
-    let mut raw = in_pool(|| net.segment_observed(&images, &mut |phase| phases.end_lap(phase)))?;
+    let mut raw = in_team(|| net.segment_observed(&images, &mut |phase| phases.end_lap(phase)))?;
     raw.pop().ok_or_else(|| Error::internal("a pass without a result"))
 }
 

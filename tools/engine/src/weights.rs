@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::evaluate::DEMO;
+use crate::machine::let_go;
 use crate::predict::Predictor;
 use crate::shipped;
 use care_data::demo::DemoSplit;
@@ -294,7 +295,7 @@ impl Weights {
     /// `Config` when the parts of the detector do not fit each other.
     pub fn into_predictor(self, conv3x3: Conv3x3) -> Result<Predictor> {
         let network = self.spec.network.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
-        drop(self.store);
+        let_go(self.store);
         Predictor::new(network, self.spec.preprocess, self.spec.classes)
     }
 }

@@ -2,6 +2,7 @@
 
 mod tokens;
 
+use crate::count;
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
@@ -40,6 +41,7 @@ pub fn linear_attention_with(isa: Isa, qk: Map<'_>, v: Map<'_>, head_dim: usize,
         (i / chunks * tokens + first, CHUNK.min(tokens - first)) // first pixel, tokens
     };
     let work = n * tokens * g * (head_dim + ELU_COST);
+    count::add(n * tokens * g * (2 * head_dim + 1)); // kᵀv, q·kv and q with the mean key
     let len = heads.sums_len();
     let mut sums = scratch::take(n * chunks * len);
     let shared = SharedMut::new(&mut sums);

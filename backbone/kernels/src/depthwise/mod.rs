@@ -6,6 +6,7 @@ mod rows;
 
 pub use packed::PackedDepthwise;
 
+use crate::count;
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
@@ -69,6 +70,7 @@ pub fn depthwise_branches_with(isa: Isa, branches: &[Branch<'_>], out: MapMut<'_
         })
         .collect();
     let row_work: usize = parts.iter().map(Part::row_work).sum();
+    count::add(n * h * row_work);
     let height = (BAND_WORK / row_work.max(1)).clamp(1, h.max(1));
     let bands = h.div_ceil(height);
     par::for_each(n * bands, n * h * row_work, |i| {

@@ -5,6 +5,7 @@ pub(crate) mod tile;
 use std::ops::Range;
 
 use crate::buffer::AlignedVec;
+use crate::count;
 use crate::epilogue::{Act, Epilogue, RowBlock, TileResiduals, add_residuals, check_residuals};
 use crate::gelu_row;
 use crate::isa::Isa;
@@ -47,13 +48,6 @@ impl PackedMatrix {
             AlignedVec::padded(b, columns)
         });
         PackedMatrix { k, n_out, panels, bias }
-    }
-
-    /// Panels that are packed already, without bias.
-    pub(crate) fn of_panels(panels: AlignedVec, n_out: usize, k: usize) -> PackedMatrix {
-        let columns = n_out.div_ceil(PANEL) * PANEL;
-        assert_eq!(panels.len(), columns * k, "panels of a [{n_out}][{k}] matrix");
-        PackedMatrix { k, n_out, panels, bias: AlignedVec::zeros(columns) }
     }
 
     /// Input channels.
@@ -100,6 +94,7 @@ pub fn conv1x1_with(isa: Isa, x: Map<'_>, w: &PackedMatrix, epilogue: &Epilogue<
     assert_eq!(out.shape(), [x.n, x.h, x.w, w.n_out], "output shape of a 1×1 convolution");
     check_residuals(epilogue.residuals, out.shape());
     let (m, work) = (x.pixels(), x.pixels() * w.k * w.n_out);
+    count::add(work);
     let cut = Cut::new(m, w, work);
     let product = Product { isa, x, w, epilogue, out: SharedMut::new(out.data), out_stride: out.stride };
     par::for_each(cut.tasks(), work, |task| {

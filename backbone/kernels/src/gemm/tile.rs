@@ -145,7 +145,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
         let c = r.c.add(at.row * r.ldc + at.column);
         let mut acc = start::<S, MR, NV>(s, r, at);
         // A few floats per step; a line is asked for several times, which is cheaper than to count.
-        let step = (r.ahead.len() / at.steps).min(LINE);
+        let step = r.ahead.len().div_ceil(at.steps).min(LINE);
         let mut ahead = r.ahead.as_ptr().wrapping_add(at.done * step);
         for tap in r.taps {
             let a = r.a.add(at.row * r.lda + tap.offset);

@@ -12,10 +12,11 @@ use std::ops::Range;
 
 use crate::buffer::{AlignedVec, LINE};
 use crate::conv::{ConvShape, check_levels};
+use crate::count;
 use crate::epilogue::{Act, RowBlock};
 use crate::gelu_row;
+use crate::gemm::PANEL;
 use crate::gemm::tile::{self, Rows, Start, Tap};
-use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
@@ -26,8 +27,8 @@ use transform::{InputTile, OUT, OutputTile, POINTS, SIDE};
 #[derive(Clone, Debug)]
 pub struct PackedWinograd {
     shape: ConvShape,
-    /// One matrix `[co][ci]` per point.
-    points: Vec<PackedMatrix>,
+    /// `[point][panel][ci][PANEL]`: what a task reads, front to back.
+    weights: AlignedVec,
     bias: AlignedVec,
 }
 
@@ -38,22 +39,38 @@ impl PackedWinograd {
     /// When the lengths do not fit.
     pub fn pack(w: &[f32], co: usize, ci: usize, bias: Option<&[f32]>) -> PackedWinograd {
         assert_eq!(w.len(), co * ci * 9, "weights of a 3×3 convolution {ci} -> {co}");
-        let mut points: Vec<AlignedVec> =
-            (0..POINTS).map(|_| AlignedVec::zeros(co.div_ceil(PANEL) * PANEL * ci)).collect();
+        let bias = bias.map_or(AlignedVec::zeros(co), AlignedVec::from_slice);
+        assert_eq!(bias.len(), co, "one bias per output channel");
+        let panels = co.div_ceil(PANEL);
+        let mut weights = AlignedVec::zeros(POINTS * panels * ci * PANEL);
+        let shared = SharedMut::new(&mut weights);
         // one row of a panel of every point at a time: kernels are transformed once, and every write is a whole row
-        for (panel, i) in (0..co.div_ceil(PANEL)).flat_map(|panel| (0..ci).map(move |i| (panel, i))) {
+        par::for_each(panels * ci, w.len() * POINTS, |task| {
+            let (panel, i) = (task / ci, task % ci);
             let mut rows = [[0.0; PANEL]; POINTS];
             for column in 0..PANEL.min(co - panel * PANEL) {
                 let kernel = transform::kernel(&w[((panel * PANEL + column) * ci + i) * 9..][..9]);
                 rows.iter_mut().zip(kernel).for_each(|(row, value)| row[column] = value);
             }
-            let at = (panel * ci + i) * PANEL;
-            points.iter_mut().zip(rows).for_each(|(p, row)| p[at..at + PANEL].copy_from_slice(&row));
-        }
-        let points = points.into_iter().map(|panels| PackedMatrix::of_panels(panels, co, ci)).collect();
-        let bias = bias.map_or(AlignedVec::zeros(co), AlignedVec::from_slice);
-        assert_eq!(bias.len(), co, "one bias per output channel");
-        PackedWinograd { shape: ConvShape::square(co, ci, 3, 1, 1), points, bias }
+            for (point, row) in rows.iter().enumerate() {
+                let at = ((point * panels + panel) * ci + i) * PANEL;
+                // SAFETY: at + PANEL ≤ POINTS · panels · ci · PANEL, and every task has rows of its own.
+                unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), shared.get().add(at), PANEL) };
+            }
+        });
+        let shape = ConvShape::square(co, ci, 3, 1, 1);
+        PackedWinograd { shape, weights, bias }
+    }
+
+    /// Panels of a point.
+    fn panels(&self) -> usize {
+        self.shape.co.div_ceil(PANEL)
+    }
+
+    /// The weights of a panel, counted over the panels of all points; behind the last one comes the first.
+    fn panel(&self, panel: usize) -> &[f32] {
+        let size = self.shape.ci * PANEL;
+        &self.weights[panel % (POINTS * self.panels()) * size..][..size]
     }
 
     /// The shape of the convolution.
@@ -97,6 +114,7 @@ pub fn conv3x3_winograd_with(
         .collect();
     let (total, ConvShape { co, ci, .. }) = (first, w.shape);
     let work = total * POINTS * co * ci;
+    count::add(xs.iter().map(Map::pixels).sum::<usize>() * 9 * co * ci);
     let per_task = total.div_ceil(par::threads_for(work)).clamp(MIN_TILES, MAX_TILES);
     let zeros = scratch::take_zeroed(ci);
     let pass = Pass { isa, w, act, levels: &levels, zeros: &zeros };
@@ -110,6 +128,9 @@ pub fn conv3x3_winograd_with(
 /// Tiles of a task: seven register tiles of 14 rows. For 256 channels a task's matrices are 2 × 3.6 MB, and every task reads all
 /// weights (9.4 MB). Measured at 100×168 (2 MiB second-level cache): 28 tiles 30 % slower, 196 tiles no faster.
 const MAX_TILES: usize = 98;
+
+/// What sums start from: the bias is added to results, not to products.
+static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
 
 /// Below it the weights are not worth being read for a task.
 const MIN_TILES: usize = 28;
@@ -207,35 +228,26 @@ impl Pass<'_> {
     unsafe fn multiply(&self, m: usize, (v, v_slab): (&[f32], usize), (out, out_slab): (&mut [f32], usize)) {
         let kernel = tile::rows(self.isa);
         let ConvShape { co, ci, .. } = self.w.shape;
-        for (point, matrix) in self.w.points.iter().enumerate() {
-            for panel in 0..matrix.panel_count() {
-                let column = panel * PANEL;
-                // SAFETY: the slabs hold `m` rows; the last panel writes only the columns that exist.
-                unsafe {
-                    kernel(&Rows {
-                        a: v[point * v_slab..].as_ptr(),
-                        lda: ci.next_multiple_of(LINE),
-                        m,
-                        taps: &[Tap { offset: 0, k0: 0, len: ci }],
-                        panel: matrix.panel(panel),
-                        start: Start::Bias(matrix.bias[column..].as_ptr()),
-                        c: out[point * out_slab + column..].as_mut_ptr(),
-                        ldc: co.next_multiple_of(LINE),
-                        columns: PANEL.min(co - column),
-                        relu: false,
-                        residuals: &[],
-                        ahead: self.ahead(point, panel + 1),
-                    });
-                }
+        let panels = self.w.panels();
+        for (point, panel) in (0..POINTS).flat_map(|point| (0..panels).map(move |panel| (point, panel))) {
+            let column = panel * PANEL;
+            // SAFETY: the slabs hold `m` rows; the last panel writes only the columns that exist.
+            unsafe {
+                kernel(&Rows {
+                    a: v[point * v_slab..].as_ptr(),
+                    lda: ci.next_multiple_of(LINE),
+                    m,
+                    taps: &[Tap { offset: 0, k0: 0, len: ci }],
+                    panel: self.w.panel(point * panels + panel),
+                    start: Start::Bias(NO_BIAS.as_ptr()),
+                    c: out[point * out_slab + column..].as_mut_ptr(),
+                    ldc: co.next_multiple_of(LINE),
+                    columns: PANEL.min(co - column),
+                    relu: false,
+                    residuals: &[],
+                    ahead: self.w.panel(point * panels + panel + 1),
+                });
             }
-        }
-    }
-
-    /// The weights that are needed after this panel of this point.
-    fn ahead(&self, point: usize, panel: usize) -> &[f32] {
-        match self.w.points[point].panel(panel) {
-            [] => self.w.points[(point + 1) % POINTS].panel(0),
-            next => next,
         }
     }
 

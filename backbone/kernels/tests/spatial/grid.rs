@@ -103,9 +103,10 @@ impl Drop for Failures {
     }
 }
 
-/// Runs `f` on pools of 1, 2 and 5 threads and returns what each gave.
+/// Runs `f` on pools of 1, 2 and 5 threads, asleep and awake between loops, and returns what each gave.
 pub(crate) fn on_pools<T: Send>(f: impl Fn() -> T + Sync) -> Vec<T> {
-    [1, 2, 5]
-        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&f))
-        .into()
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let asleep = [1, 2, 5].map(|threads| pool(threads).install(&f));
+    let awake = [2, 5].map(|threads| pool(threads).install(|| care_kernels::team::with(&f)));
+    asleep.into_iter().chain(awake).collect()
 }

@@ -1,9 +1,10 @@
-//! `bench`: one line of JSON (or a small table) with the cost of a pass.
+//! `bench`: one line of JSON (or a small table) with the cost of a pass, and how close each phase comes to what the processor can do.
 
 use crate::args::Bench;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use care_engine::bench::{self, Request};
+use care_engine::measure::{Cost, PhaseCost};
 use care_engine::{Conv3x3, machine};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +24,49 @@ struct Line {
     wall_ms: f64,
     peak_mb: Option<f64>,
     share_percent: BTreeMap<&'static str, f64>,
+    /// Of a pass; the backward kernels of a training step are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roofline: Option<Roofline>,
+}
+
+/// The arithmetic of a pass beside what the processor can do.
+#[derive(Serialize)]
+struct Roofline {
+    /// Of one thread, measured.
+    peak_gflops: f64,
+    /// Of the whole pass.
+    gmacs: f64,
+    phases: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    cost: PhaseCost,
+    gflops: f64,
+    peak_percent: f64,
+}
+
+impl Roofline {
+    fn of(cost: &Cost) -> Self {
+        let peak_gflops = machine::peak_gflops();
+        // Phases are in CPU time, a thread's; where the system tells only wall time all threads share it.
+        let could =
+            if cost.cpu_ms.is_some() { 1.0 } else { rayon::current_num_threads() as f64 } * peak_gflops;
+        let row = |cost: PhaseCost| Row {
+            cost,
+            gflops: cost.gflops(),
+            peak_percent: 100.0 * cost.gflops() / could,
+        };
+        let phases: Vec<Row> = cost.phases.iter().copied().chain([whole(&cost.phases)]).map(row).collect();
+        Self { peak_gflops, gmacs: cost.phases.iter().map(|p| p.gmacs).sum(), phases }
+    }
+}
+
+/// All phases together.
+fn whole(phases: &[PhaseCost]) -> PhaseCost {
+    let sum = |part: fn(&PhaseCost) -> f64| phases.iter().map(part).sum();
+    PhaseCost { phase: "whole", ms: sum(|p| p.ms), percent: sum(|p| p.percent), gmacs: sum(|p| p.gmacs) }
 }
 
 /// Runs the command.
@@ -53,10 +97,11 @@ pub fn run(args: Bench, console: Console) -> Result<Exit, Failure> {
         cpu_ms: cost.cpu_ms,
         wall_ms: cost.wall_ms,
         peak_mb: cost.peak_mb,
-        share_percent: cost.shares.iter().copied().collect(),
+        share_percent: cost.phases.iter().map(|p| (p.phase, p.percent)).collect(),
+        roofline: (!request.train).then(|| Roofline::of(&cost)),
         model: request.model,
     };
-    console.text(&text(&line, &cost.shares))?;
+    console.text(&text(&line, &cost.phases))?;
     console.json(&line)?;
     Ok(Exit::Ok)
 }
@@ -69,7 +114,7 @@ fn as_usage(e: care_engine::Error) -> Failure {
     }
 }
 
-fn text(line: &Line, shares: &[(&'static str, f64)]) -> String {
+fn text(line: &Line, phases: &[PhaseCost]) -> String {
     let what = if line.train { "training step" } else { "pass" };
     let or_unknown = |v: Option<f64>, unit| v.map_or("unknown".to_owned(), |v| format!("{v:.1} {unit}"));
     let mut text = format!(
@@ -85,8 +130,34 @@ fn text(line: &Line, shares: &[(&'static str, f64)]) -> String {
         line.repeat,
         or_unknown(line.peak_mb, "MB"),
     );
-    for (phase, percent) in shares {
-        let _ = writeln!(text, "  {phase:<12} {percent:5.1} %");
+    match &line.roofline {
+        Some(roofline) => text.push_str(&table(roofline)),
+        None => {
+            for p in phases {
+                let _ = writeln!(text, "  {:<12} {:9.2} ms {:5.1} %", p.phase, p.ms, p.percent);
+            }
+        }
     }
+    text
+}
+
+fn table(roofline: &Roofline) -> String {
+    let mut text = format!(
+        "  {:<12} {:>9} {:>7} {:>8} {:>9} {:>8}\n",
+        "phase", "ms", "share", "GMACs", "GFLOP/s", "of peak"
+    );
+    for Row { cost, gflops, peak_percent } in &roofline.phases {
+        let PhaseCost { phase, ms, percent, gmacs } = cost;
+        let _ = writeln!(
+            text,
+            "  {phase:<12} {ms:9.2} {percent:6.1}% {gmacs:8.2} {gflops:9.1} {peak_percent:7.1}%"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  (peak of one thread: {:.0} GFLOP/s, measured; times are CPU times of all threads; 3x3 convolutions count as direct ones, \
+         so that Winograd's can exceed the peak)",
+        roofline.peak_gflops
+    );
     text
 }

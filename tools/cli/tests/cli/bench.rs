@@ -21,7 +21,24 @@ fn the_json_line_has_times_memory_and_shares() {
             assert!(here || !cfg!(target_os = "linux"), "{args}: {key} in {json}");
         }
         assert!(json["share_percent"][phase].as_f64().is_some_and(|v| v > 0.0), "{args}: {json}");
+        let training = args.contains("--train");
+        assert_eq!(json["roofline"].is_null(), training, "{args}: {json}");
+        assert!(
+            training || json["roofline"]["peak_gflops"].as_f64().is_some_and(|v| v > 0.0),
+            "{args}: {json}"
+        );
     }
+}
+
+#[test]
+fn the_arithmetic_is_that_of_the_formulas() {
+    // `CareConfig::macs`, which the golden facts check, gives 0.715748 GMACs; the cross of 11×1 and 1×11 shares a tap.
+    let ran = Room::new()
+        .det("bench --model care_s0_features --size 224x224 --threads 1 --repeat 1 --json")
+        .exits(0);
+    let json = ran.json();
+    let gmacs = json["roofline"]["gmacs"].as_f64().unwrap_or_default();
+    assert!((gmacs - 0.7157).abs() < 5e-4, "{gmacs}");
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Large buffers in pages of their own: zeros from the system, and given back when dropped.
+//!
+//! The general allocator keeps what is freed (70 MB of a detector's parameters, once its layers have packed them), clears what will be written
+//! anyway, and meets each page of 4 KiB with a fault when it is first touched.
+//!
+//! A Winograd convolution reads through more weights than the processor finds without looking pages up: in huge pages its products are 6 %
+//! faster. But a system that has to find such pages first took 0.4 s longer to start, so they come later ([`settle`]), for who stays.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard};
+
+/// From this many bytes on a buffer is worth pages of its own.
+pub(crate) const LEAST: usize = 1 << 20;
+
+/// All pages of the process: where they start, and their bytes.
+static MAPPED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+
+fn mapped() -> MutexGuard<'static, BTreeMap<usize, usize>> {
+    MAPPED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Zeroed memory that starts on a page.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the pages belong to this value alone, as the memory of a `Vec` does.
+unsafe impl Send for Pages {}
+// SAFETY: as above; a shared reference only reads.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// `len` zeroed bytes; `None` where the system has no such call or refuses.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn zeroed(len: usize) -> Option<Pages> {
+        use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+        // SAFETY: without an address the system chooses one that nothing else uses.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ | PROT_WRITE, flags, -1, 0) };
+        if start == MAP_FAILED {
+            return None;
+        }
+        let start: NonNull<u8> = NonNull::new(start.cast())?;
+        mapped().insert(start.as_ptr().addr(), len);
+        Some(Pages { start, len })
+    }
+
+    /// `len` zeroed bytes; `None` where the system has no such call or refuses.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn zeroed(_len: usize) -> Option<Pages> {
+        None
+    }
+
+    /// Where they start; good for reading and writing their length.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        mapped().remove(&self.start.as_ptr().addr());
+        #[cfg(target_os = "linux")]
+        // SAFETY: `zeroed` mapped exactly this, and nobody can hold a reference into a value that is dropped.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.len);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = self.len;
+    }
+}
+
+/// Moves all large buffers into huge pages where the system can; their contents stay. Takes some tenths of a second, which a network that will look at
+/// dozens of pictures has back.
+pub fn settle() {
+    #[cfg(target_os = "linux")]
+    const MADV_COLLAPSE: libc::c_int = 25; // since Linux 6.1; the bindings name it for glibc only
+    #[cfg(target_os = "linux")]
+    for (&start, &len) in mapped().iter() {
+        // SAFETY: the lock keeps the pages mapped, and where they lie does not change what a program sees in them.
+        unsafe { libc::madvise(std::ptr::without_provenance_mut(start), len, MADV_COLLAPSE) };
+    }
+}
+
+/// Asks the allocator to give back what has been freed; worth its time after much was, such as the parameters of a network whose layers have
+/// packed them. Does nothing where the allocator cannot be asked.
+pub fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: changes nothing that the program has allocated.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::buffer::AlignedVec;
+
+    #[test]
+    fn what_is_in_large_buffers_outlives_moving_them() {
+        let buffers: Vec<AlignedVec> =
+            (1..4).map(|i| AlignedVec::from_slice(&vec![i as f32; i << 20])).collect();
+        super::settle();
+        super::give_back_freed();
+        for (i, buffer) in (1..4).zip(&buffers) {
+            assert_eq!(buffer.len(), i << 20);
+            assert!(buffer.iter().all(|&v| v == i as f32), "buffer {i}");
+        }
+    }
+}

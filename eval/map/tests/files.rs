@@ -163,6 +163,19 @@ fn mistakes_have_the_messages_of_records() {
     assert_eq!(e.to_string(), read_dataset(missing).unwrap_err().to_string());
 }
 
+/// An object that no detection meets is never drawn; that it could not be is said all the same.
+#[test]
+fn a_picture_too_large_for_masks_is_refused_without_detections_in_it() {
+    let files = Files::new("large");
+    let gt = r#"{"images":[{"id":1,"width":100000,"height":100000},{"id":2,"width":4,"height":3}],
+"categories":[{"id":2,"name":"dog"}],
+"annotations":[{"id":1,"image_id":1,"category_id":2,"bbox":[0,0,4,3],"area":12,"segmentation":[[0,0,4,0,4,3,0,3]]}]}"#;
+    let dt = r#"[{"image_id":2,"category_id":2,"segmentation":{"size":[3,4],"counts":"0<"},"score":0.5}]"#;
+    let paths = files.write(gt, dt);
+    let metrics = assert_same("large", &paths, &Params::new(care_map::IouType::Segm));
+    assert!(metrics.is_none(), "scored {:?}", metrics.map(|m| m.stats));
+}
+
 /// The first record decides where areas come from, also when it is alone in that.
 #[test]
 fn areas_come_from_where_the_first_record_has_them() {

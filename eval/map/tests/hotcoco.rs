@@ -227,7 +227,7 @@ fn random_data_sets_agree_with_hotcoco() {
 
 /// Many more, for a change of the matching: `cargo test --release -p care-map --test hotcoco -- --ignored`.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "takes minutes; docs/checks.md has the command"]
 fn many_random_data_sets_agree_with_hotcoco() {
     compare(300..20_000);
 }

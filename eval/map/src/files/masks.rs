@@ -152,9 +152,16 @@ pub(super) fn truths<'a>(
     columns::truths(gt, selection, funnel, |image, a| {
         let segmentation = a.segmentation.as_ref().ok_or_else(|| Error::input("segmentation: missing"))?;
         let outline = Outline { segmentation, size: sizes.size(image)? };
+        // What cannot be drawn is refused here, since drawing may come late or never: run lengths of another size, pictures too large.
         let area = match (a.area, segmentation) {
-            (Some(area), Segmentation::Polygons(_)) => area,
-            (area, _) => area.unwrap_or(outline.rle()?.area().into()),
+            (Some(area), Segmentation::Polygons(_)) => {
+                Rle::empty(outline.size.height, outline.size.width)?;
+                area
+            }
+            (area, _) => {
+                let drawn = outline.rle()?.area();
+                area.unwrap_or(drawn.into())
+            }
         };
         Ok((outline, area))
     })
@@ -184,7 +191,7 @@ impl Space {
         for truth in truths {
             let from = self.truths.len();
             let Outline { segmentation, size } = truth.shape;
-            // Sizes and coordinates were checked; what could still fail meets nothing.
+            // The reader has refused odd coordinates, `truths` sizes: nothing is left to fail.
             let facts = self.pen.draw(segmentation, size, &mut self.truths).unwrap_or_default();
             let (pixels, bbox) = (facts.area, facts.bbox);
             self.drawn.push(Drawn { spans: from..self.truths.len(), pixels, bbox });

@@ -35,8 +35,9 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
     require_file(gt, "--gt")?;
     require_file(dt, "--dt")?;
     let params = read_params(args)?;
+    let shard = parts::shard(args.shard)?;
     if args.explain_options().is_none()
-        && matches!(parts::shard(args.shard), Ok(None))
+        && shard.is_none()
         && let Some(metrics) = without_records(gt, dt, &params)
     {
         return report_files(gt, Scores { metrics, ..Scores::default() }, args, console);
@@ -48,7 +49,7 @@ fn score_files(gt: &Path, dt: &Path, args: &EvalCoco, console: Console) -> Resul
         Exit::Usage => in_params(e, args),
         _ => e.context(format!("{} against {}", dt.display(), gt.display())),
     };
-    if let Some(shard) = parts::shard(args.shard)? {
+    if let Some(shard) = shard {
         let hashes = [sha256_of(gt)?, sha256_of(dt)?];
         return eval_part::of_files((&truth, &found), (&params, shard, hashes), args, console)
             .map_err(explained);

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_dropped_buffer_is_found_again() {
-        let len = 123_457; // a size that no other test asks for
+        // Tests run side by side on the pool of the process: so large that no other one's request takes it, nor leaves a better one.
+        let len = WASTE << 21;
         let first = take(len);
         let address = first.as_ptr();
         drop(first);

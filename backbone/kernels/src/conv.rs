@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::count;
 use crate::epilogue::{Act, RowBlock};
 use crate::gelu_row;
-use crate::gemm::tile::{self, Rows, Start, Tap};
+use crate::gemm::tile::{self, Ahead, Rows, Start, Tap};
 use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
@@ -271,7 +271,11 @@ impl Pass<'_> {
                     m: level.interior.len(),
                     taps,
                     columns,
-                    ahead: if y + 1 == band.rows.end { self.w.matrix.panel(panel + 1) } else { &[] },
+                    ahead: if y + 1 == band.rows.end {
+                        Ahead::of(self.w.matrix.panel(panel + 1))
+                    } else {
+                        Ahead::NONE
+                    },
                     ..self.product(panel, c, level.out_stride)
                 });
             }
@@ -324,7 +328,7 @@ impl Pass<'_> {
             columns: 0,
             relu: self.act == Act::Relu,
             residuals: &[],
-            ahead: &[],
+            ahead: Ahead::NONE,
         }
     }
 

@@ -7,12 +7,11 @@
 
 use std::ops::Range;
 
-use crate::buffer::LINE;
 use crate::count;
 use crate::depthwise::{PackedDepthwise, row};
 use crate::epilogue::{Residual, RowBlock, TileResiduals, add_residuals, check_residuals};
 use crate::gelu_row;
-use crate::gemm::tile::{self, Rows, Start, Tap, TileResidual};
+use crate::gemm::tile::{self, Ahead, Rows, Start, Tap, TileResidual};
 use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
@@ -91,10 +90,10 @@ const STEP_PIXELS: usize = 112;
 const BAND_ROWS: usize = 16;
 
 /// Into how many bands of rows a map is cut. A band computes its neighbours' edge rows again, so there are as few as keep the threads
-/// busy. The result does not depend on it.
+/// busy: one or two for each, never one and a half. The result does not depend on it.
 fn bands(h: usize, n: usize, threads: usize) -> usize {
-    let needed = threads.div_ceil(n.max(1));
-    if threads == 1 { 1 } else { (h / BAND_ROWS).clamp(needed, 4 * needed).clamp(1, h.max(1)) }
+    let each = threads.div_ceil(n.max(1));
+    if threads == 1 { 1 } else { (each * (h / BAND_ROWS / each).clamp(1, 2)).clamp(1, h.max(1)) }
 }
 
 /// The inner loops for one instruction set.
@@ -129,16 +128,32 @@ struct Pass<'a> {
     step: usize,
 }
 
-/// A range of hidden channels of a band, with its line buffer: row `y` of the hidden map lies in slot `y % slots` of the ring.
+/// A range of hidden channels of a band, with its line buffers. Every panel of channels has buffers of its own, in which pixels follow each other without
+/// a gap: it is made, filtered while it is in the first-level cache, and read back for the next row as a stream.
 struct Chunk<'a> {
     image: usize,
     hidden: Range<usize>,
-    /// Floats from one hidden pixel to the next.
-    stride: usize,
-    slots: usize,
+    /// `[panel][slots][w][PANEL]`: row `y` of the hidden map lies in slot `y % slots`.
     ring: &'a mut [f32],
-    /// Depthwise results of a step.
+    slots: usize,
+    /// `[panel][step][w][PANEL]`: depthwise results of a step.
     tmp: &'a mut [f32],
+    /// Where the second matrix product finds the panels of `tmp`.
+    taps: &'a [Tap],
+    /// Whether this is the first step: its weights do not lie in the second-level cache yet. Later, pixels are what is waited for.
+    is_new: bool,
+}
+
+impl Chunk<'_> {
+    fn panels(&self) -> usize {
+        self.hidden.len().div_ceil(PANEL)
+    }
+
+    /// Channels of a panel, counted from the first of all hidden channels.
+    fn channels(&self, panel: usize) -> Range<usize> {
+        let first = self.hidden.start + panel * PANEL;
+        first..(first + PANEL).min(self.hidden.end)
+    }
 }
 
 impl Pass<'_> {
@@ -147,105 +162,105 @@ impl Pass<'_> {
     /// # Safety
     /// `check` has passed, the rows exist, and nobody else touches these rows of `out`.
     unsafe fn band(&self, image: usize, rows: Range<usize>) {
-        let hidden = self.w.fc1.n_out;
-        let stride = CHUNK.min(hidden).next_multiple_of(LINE);
+        let (hidden, w) = (self.w.fc1.n_out, self.x.w);
         let slots = (self.step + 2).min(self.x.h);
-        let mut ring = scratch::take(slots * self.x.w * stride);
-        let mut tmp = scratch::take(self.step * self.x.w * stride);
+        let panels = CHUNK.min(hidden).div_ceil(PANEL);
+        let mut ring = scratch::take(panels * slots * w * PANEL);
+        let mut tmp = scratch::take(panels * self.step * w * PANEL);
         for start in (0..hidden).step_by(CHUNK) {
             let hidden = start..(start + CHUNK).min(hidden);
-            let mut chunk = Chunk { image, hidden, stride, slots, ring: &mut ring, tmp: &mut tmp };
+            let tap =
+                |k: usize| Tap { offset: k * self.step * w, k0: start + k, len: PANEL.min(hidden.len() - k) };
+            let taps: Vec<Tap> = (0..hidden.len()).step_by(PANEL).map(tap).collect();
+            let mut chunk =
+                Chunk { image, hidden, ring: &mut ring, slots, tmp: &mut tmp, taps: &taps, is_new: true };
             let mut filled = rows.start.saturating_sub(1);
             for y in rows.clone().step_by(self.step) {
                 let y = y..(y + self.step).min(rows.end);
                 let need = (y.end + 1).min(self.x.h);
                 // SAFETY: all rows are within the map; the ring keeps the rows y.start − 1 .. need, which are at most `slots`.
                 unsafe {
-                    self.expand(&mut chunk, filled..need);
-                    self.filter(&mut chunk, y.clone());
+                    for panel in 0..chunk.panels() {
+                        self.expand(&mut chunk, panel, filled..need);
+                        self.filter(&mut chunk, panel, y.clone());
+                    }
                     self.project(&chunk, y);
                 }
-                filled = need;
+                (filled, chunk.is_new) = (need, false);
             }
         }
     }
 
-    /// 1×1 and GELU: rows of the hidden map into the ring.
-    unsafe fn expand(&self, chunk: &mut Chunk<'_>, rows: Range<usize>) {
+    /// 1×1 and GELU: rows of a panel of the hidden map into the ring.
+    unsafe fn expand(&self, chunk: &mut Chunk<'_>, panel: usize, rows: Range<usize>) {
+        let (w, channels) = (self.x.w, chunk.channels(panel));
+        let row =
+            |y: usize| self.x.data.as_ptr().wrapping_add((chunk.image * self.x.h + y) * w * self.x.stride);
+        let ahead = match &self.w.fc2 {
+            _ if !chunk.is_new => {
+                Ahead::part(row(rows.end), self.next(rows.end) * self.x.stride, panel, chunk.panels())
+            }
+            _ if panel + 1 < chunk.panels() => Ahead::of(self.w.fc1.panel(channels.start / PANEL + 1)),
+            Some(fc2) => Ahead::of(part(fc2, 0, &chunk.hidden)),
+            None => Ahead::NONE,
+        };
         let mut y = rows.start;
         while y < rows.end {
             let slot = y % chunk.slots;
             let count = (rows.end - y).min(chunk.slots - slot); // up to the end of the ring
-            let m = count * self.x.w;
-            let first = chunk.ring[slot * self.x.w * chunk.stride..][..m * chunk.stride].as_mut_ptr();
-            for column in chunk.hidden.clone().step_by(PANEL) {
-                let block = RowBlock {
-                    // SAFETY: the column is within the chunk, and the chunk within a pixel of the ring.
-                    p: unsafe { first.add(column - chunk.hidden.start) },
-                    stride: chunk.stride,
+            let m = count * w;
+            let to = &mut chunk.ring[(panel * chunk.slots + slot) * w * PANEL..][..m * PANEL];
+            let block = RowBlock { p: to.as_mut_ptr(), stride: PANEL, m, columns: channels.len() };
+            // SAFETY: `m` pixels of the input follow `a`, the weights were checked, and the block lies in the ring.
+            unsafe {
+                (self.kernels.rows)(&Rows {
+                    a: row(y),
+                    lda: self.x.stride,
                     m,
-                    columns: PANEL.min(chunk.hidden.end - column),
-                };
-                let a = self.x.data[(chunk.image * self.x.h + y) * self.x.w * self.x.stride..].as_ptr();
-                // SAFETY: `m` pixels of the input follow `a`, the weights were checked, and the block lies in the ring.
-                unsafe {
-                    (self.kernels.rows)(&Rows {
-                        a,
-                        lda: self.x.stride,
-                        m,
-                        taps: &[Tap { offset: 0, k0: 0, len: self.w.fc1.k }],
-                        panel: self.w.fc1.panel(column / PANEL),
-                        start: Start::Bias(self.w.fc1.bias[column..].as_ptr()),
-                        c: block.p,
-                        ldc: block.stride,
-                        columns: block.columns,
-                        relu: false,
-                        residuals: &[],
-                        ahead: self.ahead(chunk, column + PANEL),
-                    });
-                    (self.kernels.gelu)(&block);
-                }
+                    taps: &[Tap { offset: 0, k0: 0, len: self.w.fc1.k }],
+                    panel: self.w.fc1.panel(channels.start / PANEL),
+                    start: Start::Bias(self.w.fc1.bias[channels.start..].as_ptr()),
+                    c: block.p,
+                    ldc: block.stride,
+                    columns: block.columns,
+                    relu: false,
+                    residuals: &[],
+                    ahead,
+                });
+                (self.kernels.gelu)(&block);
             }
             y += count;
         }
     }
 
-    /// The weights that are needed after those of the hidden channels before `column`.
-    fn ahead(&self, chunk: &Chunk<'_>, column: usize) -> &[f32] {
-        match &self.w.fc2 {
-            _ if column < chunk.hidden.end => self.w.fc1.panel(column / PANEL),
-            Some(fc2) => part(fc2, 0, &chunk.hidden),
-            None => &[],
-        }
-    }
-
-    /// Depthwise 3×3 of rows `rows`: from the ring into `tmp`, or straight into the output when there is no second 1×1.
-    unsafe fn filter(&self, chunk: &mut Chunk<'_>, rows: Range<usize>) {
+    /// Depthwise 3×3 of rows `rows` of a panel: from the ring into `tmp`, or straight into the output when there is no second 1×1.
+    unsafe fn filter(&self, chunk: &mut Chunk<'_>, panel: usize, rows: Range<usize>) {
         let (h, w, dw) = (self.x.h, self.x.w, &self.w.dw);
-        let tap_stride = dw.padded_c();
+        let (tap_stride, channels) = (dw.padded_c(), chunk.channels(panel));
         for (i, y) in rows.enumerate() {
             let above = usize::from(y == 0); // kernel rows that lie outside of the map
             let below = usize::from(y + 1 == h);
             let mut inputs = [std::ptr::null(); 3];
             for (input, ky) in inputs.iter_mut().zip(above..3 - below) {
-                *input = chunk.ring[(y + ky - 1) % chunk.slots * w * chunk.stride..].as_ptr();
+                let slot = panel * chunk.slots + (y + ky - 1) % chunk.slots;
+                *input = chunk.ring[slot * w * PANEL..].as_ptr();
             }
             let (out, out_stride) = match self.w.fc2 {
-                Some(_) => (chunk.tmp[i * w * chunk.stride..].as_mut_ptr(), chunk.stride),
+                Some(_) => (chunk.tmp[(panel * self.step + i) * w * PANEL..].as_mut_ptr(), PANEL),
                 // SAFETY: the row and the channel are within the output.
-                None => (unsafe { self.output(chunk.image, y).add(chunk.hidden.start) }, self.out_stride),
+                None => (unsafe { self.output(chunk.image, y).add(channels.start) }, self.out_stride),
             };
             // SAFETY: the inputs are rows of the ring, the weights have all hidden channels, and `out` is a row of its own.
             unsafe {
                 (self.kernels.depthwise)(&row::Row {
                     inputs: inputs.as_ptr(),
                     kh: 3 - above - below,
-                    x_stride: chunk.stride,
+                    x_stride: PANEL,
                     w,
-                    c: chunk.hidden.len(),
-                    weights: dw.weights[above * 3 * tap_stride + chunk.hidden.start..].as_ptr(),
+                    c: channels.len(),
+                    weights: dw.weights[above * 3 * tap_stride + channels.start..].as_ptr(),
                     w_stride: tap_stride,
-                    bias: dw.bias[chunk.hidden.start..].as_ptr(),
+                    bias: dw.bias[channels.start..].as_ptr(),
                     out,
                     out_stride,
                     doubled: false,
@@ -270,6 +285,8 @@ impl Pass<'_> {
             }
             return;
         };
+        let next = out.wrapping_add(m * self.out_stride);
+        let floats = self.next(rows.end) * self.out_stride;
         let (first_chunk, last_chunk) = (chunk.hidden.start == 0, chunk.hidden.end == fc2.k);
         for panel in 0..fc2.panel_count() {
             let column = panel * PANEL;
@@ -278,9 +295,9 @@ impl Pass<'_> {
             unsafe {
                 (self.kernels.rows)(&Rows {
                     a: chunk.tmp.as_ptr(),
-                    lda: chunk.stride,
+                    lda: PANEL,
                     m,
-                    taps: &[Tap { offset: 0, k0: chunk.hidden.start, len: chunk.hidden.len() }],
+                    taps: chunk.taps,
                     panel: fc2.panel(panel),
                     start: if first_chunk { Start::Bias(fc2.bias[column..].as_ptr()) } else { Start::Output },
                     c: out.add(column),
@@ -288,10 +305,19 @@ impl Pass<'_> {
                     columns: PANEL.min(fc2.n_out - column),
                     relu: false,
                     residuals: residuals.get(),
-                    ahead: part(fc2, panel + 1, &chunk.hidden),
+                    ahead: if chunk.is_new {
+                        Ahead::of(part(fc2, panel + 1, &chunk.hidden))
+                    } else {
+                        Ahead::part(next, floats, panel, fc2.panel_count())
+                    },
                 });
             }
         }
+    }
+
+    /// Pixels of the step that begins at row `y`; none behind the last row.
+    fn next(&self, y: usize) -> usize {
+        self.step.min(self.x.h - y) * self.x.w
     }
 
     /// The first pixel of an output row.
@@ -304,7 +330,7 @@ impl Pass<'_> {
     }
 }
 
-/// The rows of a panel that multiply a range of hidden channels.
+/// The rows of a panel that multiply a range of hidden channels; nothing behind the last panel.
 fn part<'a>(fc2: &'a PackedMatrix, panel: usize, hidden: &Range<usize>) -> &'a [f32] {
     fc2.panel(panel).get(hidden.start * PANEL..hidden.end * PANEL).unwrap_or(&[])
 }

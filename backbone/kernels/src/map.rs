@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::par::{self, SharedMut};
+
 /// A read-only feature map. Fields are public for convenience; every kernel checks them on entry.
 #[derive(Clone, Copy, Debug)]
 pub struct Map<'a> {
@@ -150,15 +152,36 @@ impl<'a> MapMut<'a> {
     /// When the shapes differ.
     pub fn copy_from(&mut self, from: Map<'_>) {
         assert_eq!(self.shape(), from.shape(), "a copy between maps of one shape");
-        for p in 0..self.pixels() {
-            self.pixel_mut(p).copy_from_slice(from.pixel(p));
-        }
+        self.check();
+        let (c, stride, pixels) = (self.c, self.stride, self.pixels());
+        let to = SharedMut::new(self.data);
+        par::for_each(pixels.div_ceil(COPY_PIXELS), pixels * c * COPY_WORK, |task| {
+            for p in task * COPY_PIXELS..((task + 1) * COPY_PIXELS).min(pixels) {
+                // SAFETY: the pixel is within the checked map, and pixels are disjoint.
+                let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(p * stride), c) };
+                copy(from.pixel(p), to);
+            }
+        });
     }
 
     /// Panics unless `data` holds the whole view: the check that the pointer arithmetic of the kernels rests on.
     pub(crate) fn check(&self) {
         check(self.shape(), self.stride, self.data.len());
     }
+}
+
+/// Pixels of a task of a copy.
+const COPY_PIXELS: usize = 4096;
+
+/// Copying a float takes as long as that many multiply-adds.
+const COPY_WORK: usize = 16;
+
+/// Copies a pixel: mostly a few lanes, for which a call of `memcpy` costs more than the copy.
+fn copy(from: &[f32], to: &mut [f32]) {
+    let (from, rest) = from.as_chunks::<8>();
+    let (to, last) = to.as_chunks_mut::<8>();
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    last.copy_from_slice(rest);
 }
 
 #[cfg(test)]

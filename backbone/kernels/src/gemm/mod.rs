@@ -11,7 +11,7 @@ use crate::gelu_row;
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
-use tile::{Rows, Start, Tap};
+use tile::{Ahead, Rows, Start, Tap};
 
 /// Columns (output channels) of a packed panel: two AVX-512 vectors, four AVX2 vectors, eight NEON vectors.
 pub const PANEL: usize = 32;
@@ -118,6 +118,9 @@ const ROW_STEP: usize = 84;
 /// Input floats of a block of rows; 192 KiB stay in the second-level cache while the panels pass.
 const BLOCK_FLOATS: usize = 48 << 10;
 
+/// Weights of 256 KiB stay in the second-level cache too.
+const CACHED_FLOATS: usize = 64 << 10;
+
 impl Cut {
     fn new(m: usize, w: &PackedMatrix, work: usize) -> Cut {
         let rows = (BLOCK_FLOATS / w.k.max(1) / ROW_STEP).max(1) * ROW_STEP;
@@ -163,7 +166,7 @@ impl Product<'_> {
         let (kernel, gelu) = (tile::rows(self.isa), gelu_row::gelu_rows(self.isa));
         let taps = [Tap { offset: 0, k0: 0, len: self.w.k }];
         let later = self.epilogue.act == Act::Gelu;
-        for panel in panels {
+        for panel in panels.clone() {
             let first = panel * PANEL;
             let columns = PANEL.min(self.w.n_out - first);
             let residuals = TileResiduals::new(self.epilogue.residuals, rows.start, first);
@@ -182,7 +185,7 @@ impl Product<'_> {
                     columns,
                     relu: self.epilogue.act == Act::Relu,
                     residuals: if later { &[] } else { residuals.get() },
-                    ahead: self.w.panel(panel + 1),
+                    ahead: self.ahead(rows.clone(), panels.clone(), panel),
                 });
                 if later {
                     let block = RowBlock { p: c, stride: self.out_stride, m: rows.len(), columns };
@@ -190,6 +193,23 @@ impl Product<'_> {
                     add_residuals(self.isa)(&block, residuals.get());
                 }
             }
+        }
+    }
+
+    /// What will be needed after a panel: the next one, or, when all weights lie in the second-level cache, a part of the next block of rows.
+    fn ahead(&self, rows: Range<usize>, panels: Range<usize>, panel: usize) -> Ahead {
+        if rows.start == 0 || self.w.panels.len() > CACHED_FLOATS {
+            return Ahead::of(self.w.panel(panel + 1));
+        }
+        let pixels = rows.len().min(self.x.pixels() - rows.end);
+        let next = |data: *const f32, stride: usize, part: usize, parts: usize| {
+            Ahead::part(data.wrapping_add(rows.end * stride), pixels * stride, part, parts)
+        };
+        let (part, half) = (panel - panels.start, panels.len().div_ceil(2));
+        if part < half {
+            next(self.x.data.as_ptr(), self.x.stride, part, half)
+        } else {
+            next(self.out.get(), self.out_stride, part - half, panels.len() - half)
         }
     }
 }

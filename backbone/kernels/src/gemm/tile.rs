@@ -61,9 +61,31 @@ pub(crate) struct Rows<'a> {
     pub(crate) relu: bool,
     /// Added last.
     pub(crate) residuals: &'a [TileResidual],
-    /// The weights that the next product will read. They are asked for while this one runs, evenly over its steps: weights come from beyond
-    /// the second-level cache once per use, and waiting for them cost a tenth of a Winograd convolution.
-    pub(crate) ahead: &'a [f32],
+    /// What will be needed after this product, and does not lie in the second-level cache yet.
+    pub(crate) ahead: Ahead,
+}
+
+/// Floats that are asked for while a product runs, evenly over its steps: whoever reads or writes them next does not wait for the third-level
+/// cache. Waiting for weights cost a tenth of a Winograd convolution, waiting for pixels a tenth of an inverted residual.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    from: *const f32,
+    floats: usize,
+}
+
+impl Ahead {
+    pub(crate) const NONE: Ahead = Ahead { from: std::ptr::null(), floats: 0 };
+
+    /// Weights of a later product.
+    pub(crate) fn of(data: &[f32]) -> Ahead {
+        Ahead { from: data.as_ptr(), floats: data.len() }
+    }
+
+    /// Part `part` of `parts` of a range. (Asking does no harm where nothing is, but takes long.)
+    pub(crate) fn part(from: *const f32, floats: usize, part: usize, parts: usize) -> Ahead {
+        let floats = floats / parts;
+        Ahead { from: from.wrapping_add(part * floats), floats }
+    }
 }
 
 per_isa! {
@@ -145,8 +167,10 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
         let c = r.c.add(at.row * r.ldc + at.column);
         let mut acc = start::<S, MR, NV>(s, r, at);
         // A few floats per step; a line is asked for several times, which is cheaper than to count.
-        let step = r.ahead.len().div_ceil(at.steps).min(LINE);
-        let mut ahead = r.ahead.as_ptr().wrapping_add(at.done * step);
+        let step = r.ahead.floats.div_ceil(at.steps).min(LINE);
+        // Nothing to ask for: the weights, which are there. Asking for an address that is not mapped costs a walk through the page table.
+        let from = if step == 0 { r.panel.as_ptr() } else { r.ahead.from };
+        let mut ahead = from.wrapping_add(at.done * step);
         for tap in r.taps {
             let a = r.a.add(at.row * r.lda + tap.offset);
             let mut b = r.panel.as_ptr().add(tap.k0 * PANEL + at.column);

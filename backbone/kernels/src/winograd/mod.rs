@@ -16,7 +16,7 @@ use crate::count;
 use crate::epilogue::{Act, RowBlock};
 use crate::gelu_row;
 use crate::gemm::PANEL;
-use crate::gemm::tile::{self, Rows, Start, Tap};
+use crate::gemm::tile::{self, Ahead, Rows, Start, Tap};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
@@ -115,13 +115,12 @@ pub fn conv3x3_winograd_with(
     let (total, ConvShape { co, ci, .. }) = (first, w.shape);
     let work = total * POINTS * co * ci;
     count::add(xs.iter().map(Map::pixels).sum::<usize>() * 9 * co * ci);
-    let per_task = total.div_ceil(par::threads_for(work)).clamp(MIN_TILES, MAX_TILES);
+    let cut = Cut::new(total, par::threads_for(work));
     let zeros = scratch::take_zeroed(ci);
     let pass = Pass { isa, w, act, levels: &levels, zeros: &zeros };
-    par::for_each(total.div_ceil(per_task), work, |task| {
-        let first = task * per_task;
+    par::for_each(cut.tasks(), work, |task| {
         // SAFETY: `check_levels` has checked all shapes, and tiles are disjoint parts of the outputs.
-        unsafe { pass.tiles(first..(first + per_task).min(total)) };
+        unsafe { pass.tiles(cut.tiles(task)) };
     });
 }
 
@@ -134,6 +133,35 @@ static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
 
 /// Below it the weights are not worth being read for a task.
 const MIN_TILES: usize = 28;
+
+/// How the tiles of a call are dealt out: rounds in which every thread gets a full task, and what is left in equal parts, so that
+/// no thread waits for another's last task. Results do not depend on it.
+struct Cut {
+    total: usize,
+    /// Tasks of [`MAX_TILES`].
+    full: usize,
+    /// Tiles of a task behind those.
+    rest: usize,
+}
+
+impl Cut {
+    fn new(total: usize, threads: usize) -> Cut {
+        let full = total / (threads * MAX_TILES) * threads;
+        let rest = (total - full * MAX_TILES).div_ceil(threads).max(MIN_TILES);
+        Cut { total, full, rest }
+    }
+
+    fn tasks(&self) -> usize {
+        self.full + (self.total - self.full * MAX_TILES).div_ceil(self.rest)
+    }
+
+    fn tiles(&self, task: usize) -> Range<usize> {
+        let (full, rest) = (task.min(self.full), task.saturating_sub(self.full));
+        let first = full * MAX_TILES + rest * self.rest;
+        let count = if task < self.full { MAX_TILES } else { self.rest };
+        first..(first + count).min(self.total)
+    }
+}
 
 /// One map of the call.
 struct Level<'a> {
@@ -245,7 +273,7 @@ impl Pass<'_> {
                     columns: PANEL.min(co - column),
                     relu: false,
                     residuals: &[],
-                    ahead: self.w.panel(point * panels + panel + 1),
+                    ahead: Ahead::of(self.w.panel(point * panels + panel + 1)),
                 });
             }
         }
@@ -276,5 +304,30 @@ impl Pass<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tile_is_in_one_task_and_threads_get_as_many() {
+        for (total, threads) in
+            [(0, 1), (1, 2), (97, 1), (98, 1), (99, 1), (1430, 1), (1430, 2), (1430, 16), (1050, 3)]
+        {
+            let cut = Cut::new(total, threads);
+            let tasks: Vec<_> = (0..cut.tasks()).map(|task| cut.tiles(task)).collect();
+            assert!(
+                tasks.iter().all(|t| (1..=MAX_TILES).contains(&t.len())),
+                "{total} tiles, {threads} threads"
+            );
+            let tiles: Vec<usize> = tasks.into_iter().flatten().collect();
+            assert_eq!(tiles, (0..total).collect::<Vec<_>>(), "{total} tiles, {threads} threads");
+        }
+        let cut = Cut::new(1430, 2);
+        let of =
+            |thread: usize| (thread..cut.tasks()).step_by(2).map(|task| cut.tiles(task).len()).sum::<usize>();
+        assert_eq!((of(0), of(1)), (715, 715));
     }
 }

@@ -171,6 +171,15 @@ impl<'a> Level<'a> {
         (y * self.shape.stride + ky).checked_sub(self.shape.pad_h).filter(|y| *y < self.x.h)
     }
 
+    /// The pixels of an output row that the row before did not read.
+    fn ahead(&self, image: usize, y: usize) -> Ahead {
+        let ConvShape { kh, stride, pad_h, .. } = self.shape;
+        let end = (y * stride + kh).saturating_sub(pad_h).min(self.x.h);
+        let row = |y: usize| (image * self.x.h + y) * self.x.w * self.x.stride;
+        let data = self.x.data.get(row(end.saturating_sub(stride))..row(end)).unwrap_or(&[]);
+        Ahead::of(data)
+    }
+
     /// Where the taps of an interior output row lie, for the first interior column. Kernel rows outside of the map are left out.
     fn taps(&self, image: usize, y: usize) -> Vec<Tap> {
         let ConvShape { ci, kh, kw, stride, pad_w, .. } = self.shape;
@@ -242,10 +251,10 @@ impl Pass<'_> {
         }
         let mut results = scratch::take(pixels.len() * PANEL);
         let taps: Vec<Vec<Tap>> = rows.clone().map(|y| level.taps(*image, y)).collect();
-        for panel in panels {
+        for panel in panels.clone() {
             // SAFETY: the caller's contract.
             unsafe {
-                self.interior(band, panel, &taps);
+                self.interior(band, panel, &taps, panel == panels.start);
                 self.edge(band, panel, &pixels, &gathered, &mut results);
                 if self.act == Act::Gelu {
                     let (p, columns) = self.output(band, panel, rows.start, 0);
@@ -255,9 +264,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The columns whose taps are all within the map: read where they lie.
-    unsafe fn interior(&self, band: &Band<'_>, panel: usize, taps: &[Vec<Tap>]) {
-        let level = band.level;
+    /// The columns whose taps are all within the map: read where they lie. The first panel asks for the rows of pixels, which the others find near.
+    unsafe fn interior(&self, band: &Band<'_>, panel: usize, taps: &[Vec<Tap>], first: bool) {
+        let Band { level, image, .. } = band;
         if level.interior.is_empty() {
             return;
         }
@@ -273,6 +282,8 @@ impl Pass<'_> {
                     columns,
                     ahead: if y + 1 == band.rows.end {
                         Ahead::of(self.w.matrix.panel(panel + 1))
+                    } else if first {
+                        level.ahead(*image, y + 1)
                     } else {
                         Ahead::NONE
                     },

@@ -124,12 +124,16 @@ unsafe fn column_group<S: Simd, const NV: usize>(s: S, r: &Rows<'_>, column: usi
     let tiles = r.m.div_ceil(S::TILE_ROWS);
     let k: usize = r.taps.iter().map(|tap| tap.len).sum();
     let groups = r.columns.div_ceil(S::TILE_VECTORS * S::LANES);
-    let group = column / (S::TILE_VECTORS * S::LANES);
+    // What is asked for ahead: a few floats per step; a line is asked for several times, which is cheaper than to count.
+    let step = r.ahead.floats.div_ceil((groups * tiles * k).max(1)).min(LINE);
+    // Nothing to ask for: the weights, which are there. Asking for an address that is not mapped costs a walk through the page table.
+    let ahead = if step == 0 { r.panel.as_ptr() } else { r.ahead.from };
+    let mut done = column / (S::TILE_VECTORS * S::LANES) * tiles * k;
     let mut row = 0;
     for left in (1..=tiles).rev() {
         let height = (r.m - row).div_ceil(left);
-        let done = (group * tiles + tiles - left) * k;
-        let at = At { row, column, columns, done, steps: (groups * tiles * k).max(1) };
+        let at = At { row, column, columns, ahead: ahead.wrapping_add(done * step), step };
+        done += k;
         macro_rules! tiles_of {
             ($($height:literal)+) => {
                 match height {
@@ -151,9 +155,9 @@ struct At {
     row: usize,
     column: usize,
     columns: usize,
-    /// Panel rows that all tiles of the product read, and those before this tile.
-    steps: usize,
-    done: usize,
+    /// What is asked for during the tile, and floats per step.
+    ahead: *const f32,
+    step: usize,
 }
 
 /// `MR` pixels × `NV` vectors.
@@ -166,11 +170,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
     unsafe {
         let c = r.c.add(at.row * r.ldc + at.column);
         let mut acc = start::<S, MR, NV>(s, r, at);
-        // A few floats per step; a line is asked for several times, which is cheaper than to count.
-        let step = r.ahead.floats.div_ceil(at.steps).min(LINE);
-        // Nothing to ask for: the weights, which are there. Asking for an address that is not mapped costs a walk through the page table.
-        let from = if step == 0 { r.panel.as_ptr() } else { r.ahead.from };
-        let mut ahead = from.wrapping_add(at.done * step);
+        let mut ahead = at.ahead;
         for tap in r.taps {
             let a = r.a.add(at.row * r.lda + tap.offset);
             let mut b = r.panel.as_ptr().add(tap.k0 * PANEL + at.column);
@@ -181,7 +181,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(s: S, r: &Rows<'_>, at
                 }
                 b = b.add(PANEL);
                 s.prefetch(ahead);
-                ahead = ahead.wrapping_add(step);
+                ahead = ahead.wrapping_add(at.step);
                 for i in 0..MR {
                     let x = s.splat(*a.add(i * r.lda + k));
                     for j in 0..NV {

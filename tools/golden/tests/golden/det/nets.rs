@@ -10,7 +10,6 @@ use care_heads::anchors::{AnchorConfig, AnchorGenerator};
 use care_heads::box_coder::BoxCoder;
 use care_heads::dense_loss::{DenseLoss, DenseLossConfig, LevelLoss};
 use care_heads::dense_select::DenseSelect;
-use care_heads::iou::Overlap;
 use care_heads::matcher::Matcher;
 use care_heads::neck::fpn::{ExtraLevels, Fpn, FpnConfig};
 use care_heads::retina_head::{HeadOutputs, RetinaHead, RetinaHeadConfig};
@@ -284,7 +283,17 @@ pub(super) fn e2e_det(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-/// The set's rule: by label, IoU > .99 and |score difference| < 1e-3, at least 95 % either way.
+/// The largest difference of a coordinate.
+fn corner_offset(a: &BoxXyxy, b: &BoxXyxy) -> f32 {
+    let offsets = [a.x0 - b.x0, a.y0 - b.y0, a.x1 - b.x1, a.y1 - b.y1];
+    offsets.into_iter().map(f32::abs).fold(0.0, f32::max)
+}
+
+/// In original pixels.
+const MAX_CORNER_OFFSET: f32 = 0.05;
+
+/// Every detection by label, |score difference| < 1e-3 and with corners within 0.05 px, also with Winograd's convolutions. (The set's own rule asks for an IoU
+/// above .99 and 95 % of them.)
 pub(super) fn match_detections(
     check: &mut Checker<'_>,
     case: &Case,
@@ -299,7 +308,7 @@ pub(super) fn match_detections(
         let same = |d: &&RawDetection| {
             d.class.0 as i64 == label
                 && (d.score - score).abs() < 1e-3
-                && Overlap::Iou.of(&original(d, scale), bbox) > 0.99
+                && corner_offset(&original(d, scale), bbox) <= MAX_CORNER_OFFSET
         };
         if let Some(i) = free.iter().position(same) {
             free.remove(i);
@@ -307,7 +316,7 @@ pub(super) fn match_detections(
         }
     }
     let all = want_boxes.len().max(found.len());
-    if matched * 100 < all * 95 {
+    if matched < all {
         let (want, got) = (want_boxes.len(), found.len());
         check.fail(f64::INFINITY, format!("detections: {matched} match, of {want} expected and {got} found"));
     }

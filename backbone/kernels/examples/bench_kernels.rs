@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use care_kernels::backward::{ConvGeometry, conv_weight_grad_direct};
 use care_kernels::conv::{ConvShape, PackedConv, conv2d_with};
 use care_kernels::depthwise::PackedDepthwise;
 use care_kernels::epilogue::{Act, Epilogue, Residual};
@@ -14,7 +15,7 @@ use care_kernels::inverted_residual::{InvertedResidual, inverted_residual_with};
 use care_kernels::isa::Isa;
 use care_kernels::map::{Map, MapMut};
 use care_kernels::peak::measured_gflops;
-use care_kernels::winograd::{PackedWinograd, conv3x3_winograd_with};
+use care_kernels::winograd::{PackedWinograd, conv3x3_weight_grad_with, conv3x3_winograd_with};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -154,6 +155,72 @@ impl Bench {
         self.winograd(isa, peak, "3x3 winograd 256->256 100x168", &[[100, 168]]);
         let levels = [[100, 168], [50, 84], [25, 42], [13, 21], [7, 11]];
         self.winograd(isa, peak, "3x3 winograd 256->256 five levels", &levels);
+        let training = [[64, 64], [32, 32], [16, 16], [8, 8], [4, 4]];
+        self.weight_grads(isa, peak, "3x3 weight gradient 256->256 five levels", &training);
+        self.row_of_packing(isa, peak);
+        self.pointwise_weight_grads(isa, peak);
+    }
+
+    /// Gradients by the weights: Winograd with the given instruction set, direct with the fastest one. Shares as in [`Bench::winograd`].
+    fn weight_grads(&self, isa: Isa, peak: f64, name: &str, sizes: &[[usize; 2]]) {
+        const C: usize = 256;
+        if !self.wanted(name) {
+            return;
+        }
+        let data: Vec<Vec<f32>> = sizes.iter().map(|[h, w]| values(2 * h * w * C)).collect();
+        let shape = |[h, w]: [usize; 2]| [2, h, w, C];
+        let maps: Vec<Map<'_>> = data.iter().zip(sizes).map(|(d, s)| Map::dense(d, shape(*s))).collect();
+        let macs = maps.iter().map(|m| m.pixels() * C * C * 9).sum();
+        self.row(isa, peak, &format!("{name} winograd"), macs, || {
+            conv3x3_weight_grad_with(isa, &maps, &maps, C, C);
+        });
+        if isa == Isa::best() {
+            self.row(isa, peak, &format!("{name} direct"), macs, || {
+                for (d, &[h, w]) in data.iter().zip(sizes) {
+                    let (kernel, pad) = ((3, 3), (1, 1));
+                    let g = ConvGeometry { n: 2, h, w, ci: C, co: C, kernel, stride: 1, pad };
+                    conv_weight_grad_direct(d, d, &g);
+                }
+            });
+        }
+    }
+
+    /// Gradients by the weights of 1×1 convolutions, at the sizes of CARE-S0 at 224×224 with 8 pictures.
+    fn pointwise_weight_grads(&self, isa: Isa, peak: f64) {
+        const CASES: [Case; 9] = [
+            ([56, 56], 32, 64),
+            ([56, 56], 64, 32),
+            ([28, 28], 64, 256),
+            ([28, 28], 256, 64),
+            ([14, 14], 128, 512),
+            ([14, 14], 512, 128),
+            ([14, 14], 96, 384),
+            ([7, 7], 256, 1024),
+            ([7, 7], 1024, 256),
+        ];
+        for ([h, w], ci, co) in CASES {
+            let name = format!("1x1 weight gradient {ci}->{co} 8x{h}x{w}");
+            if isa == Isa::best() && self.wanted(&name) {
+                let g = ConvGeometry { n: 8, h, w, ci, co, kernel: (1, 1), stride: 1, pad: (0, 0) };
+                let (x, dy) = (values(8 * h * w * ci), values(8 * h * w * co));
+                self.row(isa, peak, &name, 8 * h * w * ci * co, || {
+                    conv_weight_grad_direct(&x, &dy, &g);
+                });
+            }
+        }
+    }
+
+    fn row_of_packing(&self, isa: Isa, peak: f64) {
+        const C: usize = 256;
+        if isa == Isa::best() && self.wanted("winograd pack 256->256") {
+            let weights = values(C * C * 9);
+            self.row(isa, peak, "winograd pack 256->256", C * C * 72, || {
+                PackedWinograd::pack(&weights, C, C, None);
+            });
+            self.row(isa, peak, "winograd pack turned 256->256", C * C * 72, || {
+                PackedWinograd::pack_turned(&weights, C, C);
+            });
+        }
     }
 
     /// Shares of the peak count the multiplications of the direct convolution, so they can exceed 100 %.

@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use care_kernels::attention::linear_attention_with;
+use care_kernels::backward::depthwise_weight_grad_with;
 use care_kernels::depthwise::{PackedDepthwise, depthwise_with};
 use care_kernels::isa::Isa;
 use care_kernels::map::{Map, MapMut};
@@ -25,6 +26,7 @@ fn main() {
     for (h, w, c, g) in [(56, 56, 32, 8), (28, 28, 64, 16), (14, 14, 128, 32), (7, 7, 256, 64)] {
         stage(&bench, h, w, c, g);
     }
+    weight_grads(&bench);
     elementwise(&bench);
     resampling(&bench);
     suppression(&bench);
@@ -97,6 +99,25 @@ fn stage(bench: &Bench, h: usize, w: usize, c: usize, g: usize) {
             let out = MapMut::dense(&mut y, [1, h, w, 3 * g]).channels(0..g);
             linear_attention_with(isa, qk, map, head_dim, out);
         });
+    }
+}
+
+/// Gradients by depthwise weights, at the sizes of CARE-S0 at 224×224 with 8 pictures.
+fn weight_grads(bench: &Bench) {
+    for (side, g, hidden) in [(56, 8, 64), (28, 16, 256), (14, 32, 512), (7, 64, 1024)] {
+        for (c, (kh, kw)) in [(g, (7, 7)), (g, (11, 1)), (g, (1, 11)), (hidden, (3, 3))] {
+            let dims = [8, side, side, c];
+            let x = random(dims.iter().product());
+            let work = x.len() * kh * kw;
+            let w = PackedDepthwise::pack(&random(c * kh * kw), c, kh, kw, None);
+            let mut out = x.clone();
+            bench.row(&format!("depthwise {kh}x{kw} 8x{side}x{side}x{c}"), work, |isa| {
+                depthwise_with(isa, Map::dense(&x, dims), &w, MapMut::dense(&mut out, dims));
+            });
+            bench.row(&format!("weight grad {kh}x{kw} {side}x{side}x{c}"), work, |isa| {
+                black_box(depthwise_weight_grad_with(isa, &x, &x, dims, (kh, kw)));
+            });
+        }
     }
 }
 

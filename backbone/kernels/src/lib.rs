@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod conv;
 pub mod count;
 pub mod depthwise;
+pub mod environment;
 pub mod epilogue;
 mod gelu_row;
 pub mod gemm;

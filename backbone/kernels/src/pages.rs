@@ -20,6 +20,16 @@ fn mapped() -> MutexGuard<'static, BTreeMap<usize, usize>> {
     MAPPED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// Dropped pages that wait for a request of the same size, once [`keep_freed`] was called.
+static WAITING: Mutex<Option<Vec<Pages>>> = Mutex::new(None);
+
+/// Bytes that wait at most.
+const KEPT: usize = 64 << 20;
+
+fn kept() -> MutexGuard<'static, Option<Vec<Pages>>> {
+    WAITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// Zeroed memory that starts on a page.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -36,6 +46,9 @@ impl Pages {
     /// `len` zeroed bytes; `None` where the system has no such call or refuses.
     #[cfg(target_os = "linux")]
     pub(crate) fn zeroed(len: usize) -> Option<Pages> {
+        if let Some(pages) = Pages::kept(len) {
+            return Some(pages);
+        }
         use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
         let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
         // SAFETY: without an address the system chooses one that nothing else uses.
@@ -54,6 +67,17 @@ impl Pages {
         None
     }
 
+    /// As many bytes that were dropped before, zeroed again.
+    #[cfg(target_os = "linux")]
+    fn kept(len: usize) -> Option<Pages> {
+        let mut kept = kept();
+        let found = kept.as_ref()?.iter().rposition(|pages| pages.len == len)?;
+        let pages = kept.as_mut()?.remove(found);
+        // SAFETY: the pages are as long as asked for, and were in nobody's hands.
+        unsafe { pages.start.as_ptr().write_bytes(0, len) };
+        Some(pages)
+    }
+
     /// Where they start; good for reading and writing their length.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
@@ -62,6 +86,11 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        if let Some(kept) = kept().as_mut()
+            && kept.iter().map(|pages| pages.len).sum::<usize>() + self.len <= KEPT
+        {
+            return kept.push(Pages { start: self.start, len: self.len });
+        }
         mapped().remove(&self.start.as_ptr().addr());
         #[cfg(target_os = "linux")]
         // SAFETY: `zeroed` mapped exactly this, and nobody can hold a reference into a value that is dropped.
@@ -95,9 +124,35 @@ pub fn give_back_freed() {
     }
 }
 
+/// Keeps what is freed, also large pieces, and asks the allocator to do so: for training, whose steps ask for the same sizes again and again, and would pay
+/// for fresh pages each time.
+pub fn keep_freed() {
+    kept().get_or_insert_default();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets three numbers of the allocator and changes nothing that is allocated.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::buffer::AlignedVec;
+
+    #[test]
+    fn kept_pages_are_found_again_and_are_zeros() {
+        super::keep_freed();
+        let len = 3 << 18; // no other test asks for it
+        let mut first = AlignedVec::from_slice(&vec![1.0; len]);
+        first[5] = 2.0;
+        let address = first.as_ptr();
+        drop(first);
+        let second = AlignedVec::zeros(len);
+        assert_eq!(second.as_ptr(), address);
+        assert!(second.iter().all(|&v| v == 0.0));
+    }
 
     #[test]
     fn what_is_in_large_buffers_outlives_moving_them() {

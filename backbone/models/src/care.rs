@@ -367,13 +367,21 @@ impl Stage {
         self.downsample.as_ref().map_or_else(|| Ok(x.clone()), |d| d.forward(x))
     }
 
+    /// The whole stage as one tape.
+    fn train(&self, x: &Tensor) -> Result<Tensor> {
+        let (mut tape, x) = Tape::on(x);
+        let x = self.downsample.as_ref().map_or(Ok(x), |d| d.on_tape(&mut tape, x))?;
+        let y = self.blocks.iter().try_fold(x, |x, block| block.on_tape(&mut tape, x))?;
+        tape.run(y)
+    }
+
     /// `[N, H, W, C]` of the stage before to this stage's output.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.downsample(x)?;
         let fused: Vec<&FusedBlock> = self.blocks.iter().filter_map(Block::fused).collect();
         if fused.len() < self.blocks.len() {
-            return self.blocks.iter().try_fold(x, |x, block| block.forward(&x));
+            return self.train(x);
         }
+        let x = self.downsample(x)?;
         let Some((last, inner)) = fused.split_last() else { return Ok(x) };
         let (n, h, w, c) = x.dims4()?;
         view::map_tensor(&x, [n, h, w, last.out_channels], |x, out| {
@@ -428,13 +436,9 @@ impl Block {
     /// `[N, H, W, C]` to the same shape (the last block of stage 4: to the expanded width).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            BlockInner::Train { token_mixer, inter_layer, gamma } => {
+            BlockInner::Train { .. } => {
                 let (mut tape, x) = Tape::on(x);
-                let (memory, mixed) = token_mixer.on_tape(&mut tape, x)?;
-                let mut y = inter_layer.on_tape(&mut tape, memory, mixed)?;
-                if let Some(gamma) = gamma {
-                    y = tape.scale_add(x, y, gamma)?;
-                }
+                let y = self.on_tape(&mut tape, x)?;
                 tape.run(y)
             }
             BlockInner::Infer(block) => {
@@ -444,6 +448,16 @@ impl Block {
                 })
             }
         }
+    }
+
+    /// The block as steps of a tape, when it is built for `Train`.
+    fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
+        let BlockInner::Train { token_mixer, inter_layer, gamma } = &self.inner else {
+            return Err(Error::internal("a block built for inference is not a step of a tape"));
+        };
+        let (memory, mixed) = token_mixer.on_tape(tape, x)?;
+        let y = inter_layer.on_tape(tape, memory, mixed)?;
+        gamma.as_ref().map_or(Ok(y), |gamma| tape.scale_add(x, y, gamma))
     }
 
     /// The token mixer of a block, for taps: memory and mixed channels.

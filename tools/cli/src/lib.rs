@@ -48,6 +48,7 @@ fn program<C: Parser + CommandFactory>(
     name: &'static str,
     parts: impl FnOnce(C) -> (Global, Option<Command>),
 ) -> ExitCode {
+    care_engine::machine::keep_candle_quiet();
     let typed: Vec<OsString> = std::env::args_os().collect();
     let json = typed.iter().any(|a| a == "--json");
     let (global, command) = match C::try_parse_from(&typed) {

@@ -16,6 +16,7 @@ use care_backbone::care::{Care, CareClassifier, CareConfig};
 use care_backbone::{Backbone, BackboneConfig};
 use care_heads::registry::{Network, NetworkConfig};
 use care_heads::{ImageInfo, Images};
+use care_kernels::pages::keep_freed;
 use care_nn::params::Builder;
 use care_nn::{Conv3x3, NormMode, ParamStore, Purpose, ops, recipe};
 use care_types::{BoxXyxy, ClassIndex, DetTarget, Geometry, SegTarget, Segmentation, Size};
@@ -188,6 +189,7 @@ struct Trainee {
 
 impl Trainee {
     fn new(store: ParamStore, root: Builder) -> Self {
+        keep_freed();
         let params = store.trainable().into_iter().map(|p| (p.name, p.var)).collect();
         let config = OptimizerConfig::ADAMW;
         let optimizer = Optimizer::new(

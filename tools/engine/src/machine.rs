@@ -1,6 +1,7 @@
 //! What this process computes with.
 
 use crate::error::{Error, Result};
+use care_kernels::environment::set_unless_set;
 use care_kernels::isa::Isa;
 use care_kernels::pages::give_back_freed;
 use care_kernels::peak::measured_gflops;
@@ -33,6 +34,12 @@ pub fn cpu_features() -> Vec<String> {
 /// Not for work that waits for something else: it would block a thread that others need.
 pub(crate) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
+}
+
+/// Keeps candle from starting threads of its own beside the pool's, which wait for each other by spinning: a training step of one thread took 15 %
+/// more CPU time, and much more wherever another program wanted the core. To be called before anything else; does nothing once there are threads.
+pub fn keep_candle_quiet() {
+    set_unless_set("CANDLE_NUM_THREADS", "1");
 }
 
 /// The same for a pass of a network: the pool's other threads stay awake for its loops. Not for training, most of whose loops are long, and

@@ -1,12 +1,7 @@
-//! Data and weight gradients of a dense convolution; with exchanged roles also the transposed convolution.
+//! Weight gradient of a dense convolution, directly, and the data gradient of one with any stride; with exchanged roles also the transposed convolution.
 
 use super::columns::sum_in_order;
-use super::gemm::{Mat, matmul};
-use crate::conv::{ConvShape, PackedConv, conv2d};
-use crate::epilogue::{Act, Epilogue};
-use crate::gemm::{PackedMatrix, conv1x1};
-use crate::map::{Map, MapMut};
-use crate::winograd::{PackedWinograd, conv3x3_winograd};
+use super::gemm::{Mat, matmul, outer_products};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -46,11 +41,11 @@ impl ConvGeometry {
         self.kernel == (1, 1) && self.stride == 1 && self.pad == (0, 0)
     }
 
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1
     }
 
-    fn check(&self, x: &[f32], dy: &[f32]) {
+    pub(super) fn check(&self, x: &[f32], dy: &[f32]) {
         let (ho, wo) = self.out_size();
         assert!(self.stride > 0, "a convolution's stride is at least 1");
         assert_eq!(x.len(), self.n * self.h * self.w * self.ci, "input of {self:?}");
@@ -64,7 +59,7 @@ const BAND_PIXELS: usize = 1024;
 const GROUPS: usize = 8;
 
 /// dw `[co, ci, kh, kw]` = Σ over output pixels of dy ⊗ x.
-pub fn conv_weight_grad(x: &[f32], dy: &[f32], g: &ConvGeometry) -> Vec<f32> {
+pub fn conv_weight_grad_direct(x: &[f32], dy: &[f32], g: &ConvGeometry) -> Vec<f32> {
     g.check(x, dy);
     let (ho, wo) = g.out_size();
     let band_rows =
@@ -144,12 +139,12 @@ impl Copies {
         let depth = g.taps() * g.ci;
         if g.is_pointwise() {
             let x_mat = Mat::rows(&x[first * g.ci..(first + pixels) * g.ci], pixels, g.ci, g.ci);
-            matmul(dy_mat.t(), x_mat, acc, depth, accumulate);
+            outer_products(dy_mat, x_mat, acc, depth, accumulate);
         } else if g.stride == 1 {
             self.add_taps(x, dy_band, g, band, channels, accumulate, acc);
         } else {
             unfold(x, g, band, &mut self.x);
-            matmul(dy_mat.t(), Mat::rows(&self.x, pixels, depth, depth), acc, depth, accumulate);
+            outer_products(dy_mat, Mat::rows(&self.x, pixels, depth, depth), acc, depth, accumulate);
         }
     }
 
@@ -188,12 +183,12 @@ impl Copies {
         }
         // The last pixels of the last row are padding of dy; leaving them out keeps the shifted view inside x.
         let pixels = (rows - 1) * padded + wo;
-        let dy_mat = Mat::rows(&self.dy, pixels, co, co).t();
+        let dy_mat = Mat::rows(&self.dy, pixels, co, co);
         let depth = g.taps() * ci;
         for ky in 0..kh {
             // A kernel row of taps lies side by side in x: one product of overlapping rows.
             let x_mat = Mat::rows(&self.x[ky * padded * ci..], pixels, kw * ci, ci);
-            matmul(dy_mat, x_mat, &mut acc[ky * kw * ci..], depth, accumulate);
+            outer_products(dy_mat, x_mat, &mut acc[ky * kw * ci..], depth, accumulate);
         }
     }
 }
@@ -240,69 +235,9 @@ fn taps_last(from: &[f32], ci: usize, taps: usize, to: &mut [f32]) {
     }
 }
 
-/// Channels and pixels from which the data gradient of a 3×3 convolution goes by Winograd, 2.4 times as fast there; below, packing
-/// the weights costs more than it saves (256 channels: 16 ms, as much as direct convolution of 2,300 pixels takes longer). The
-/// rounding error (6e-5 on results of unit scale) is far below the noise of a gradient; forward passes of training stay direct.
-const WINOGRAD_CHANNELS: usize = 32;
-const WINOGRAD_PIXELS: usize = 4096;
-
-/// dx `[n, h, w, ci]`: every input pixel collects from the outputs that read it. `w` is `[co, ci, kh, kw]`.
-pub fn conv_data_grad(w: &[f32], dy: &[f32], g: &ConvGeometry, dx: &mut [f32]) {
-    g.check(dx, dy);
-    assert_eq!(w.len(), g.co * g.taps() * g.ci, "weights of {g:?}");
-    let (ho, wo) = g.out_size();
-    if dx.is_empty() {
-        return;
-    }
-    if ho * wo == 0 || g.co == 0 {
-        return dx.fill(0.0);
-    }
-    let (kh, kw) = g.kernel;
-    let dy_map = Map::dense(dy, [g.n, ho, wo, g.co]);
-    let dx_shape = [g.n, g.h, g.w, g.ci];
-    if g.is_pointwise() {
-        let packed = PackedMatrix::pack(&mirrored(w, g), g.ci, g.co, None);
-        conv1x1(dy_map, &packed, &Epilogue { act: Act::None, residuals: &[] }, MapMut::dense(dx, dx_shape));
-    } else if g.stride == 1 && g.pad.0 < kh && g.pad.1 < kw {
-        let shape = ConvShape {
-            co: g.ci,
-            ci: g.co,
-            kh,
-            kw,
-            stride: 1,
-            pad_h: kh - 1 - g.pad.0,
-            pad_w: kw - 1 - g.pad.1,
-        };
-        let (mirrored, mut dx) = (mirrored(w, g), [MapMut::dense(dx, dx_shape)]);
-        let is_large = g.ci.min(g.co) >= WINOGRAD_CHANNELS && g.n * g.h * g.w >= WINOGRAD_PIXELS;
-        if g.kernel == (3, 3) && g.pad == (1, 1) && is_large {
-            let packed = PackedWinograd::pack(&mirrored, g.ci, g.co, None);
-            conv3x3_winograd(&[dy_map], &packed, Act::None, &mut dx);
-        } else {
-            conv2d(&[dy_map], &PackedConv::pack(&mirrored, shape, None), Act::None, &mut dx);
-        }
-    } else {
-        fold_data_grad(w, dy, g, dx);
-    }
-}
-
-/// `[co][ci][kh][kw]` → `[ci][co][kh][kw]` with both kernel axes reversed: the kernel of the data gradient.
-fn mirrored(w: &[f32], g: &ConvGeometry) -> Vec<f32> {
-    let taps = g.taps();
-    let mut out = vec![0.0; w.len()];
-    for o in 0..g.co {
-        for i in 0..g.ci {
-            let from = &w[(o * g.ci + i) * taps..][..taps];
-            let to = &mut out[(i * g.co + o) * taps..][..taps];
-            to.iter_mut().zip(from.iter().rev()).for_each(|(t, f)| *t = *f);
-        }
-    }
-    out
-}
-
 /// Any stride: per band of input rows, dy · w gives what each output sends to its window, which is added in place.
 /// Rows that two bands need are computed twice, so that every band is written by one task.
-fn fold_data_grad(w: &[f32], dy: &[f32], g: &ConvGeometry, dx: &mut [f32]) {
+pub(super) fn fold_data_grad(w: &[f32], dy: &[f32], g: &ConvGeometry, dx: &mut [f32]) {
     let (ho, wo) = g.out_size();
     let (kh, kw) = g.kernel;
     let (taps, depth) = (g.taps(), g.taps() * g.ci);
@@ -356,6 +291,7 @@ fn fold_data_grad(w: &[f32], dy: &[f32], g: &ConvGeometry, dx: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backward::{conv_data_grad, conv_weight_grad};
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_769) | 1;

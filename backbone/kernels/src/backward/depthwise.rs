@@ -1,6 +1,6 @@
 //! Gradients of a depthwise convolution with "same" padding.
 
-use super::{fma, vectorised};
+use super::depthwise_taps::{RowPair, taps};
 use crate::depthwise::{PackedDepthwise, depthwise};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
@@ -21,21 +21,46 @@ const GROUPS: usize = 32;
 
 /// dw `[c, kh, kw]` = Σ over pixels of dy · (x shifted), for `x` and `dy` `[n, h, w, c]`.
 pub fn depthwise_weight_grad(x: &[f32], dy: &[f32], dims: [usize; 4], kernel: (usize, usize)) -> Vec<f32> {
+    depthwise_weight_grad_with(Isa::current(), x, dy, dims, kernel)
+}
+
+/// [`depthwise_weight_grad`] with a given instruction set.
+///
+/// # Panics
+/// When a length does not fit, or the processor lacks the instruction set.
+pub fn depthwise_weight_grad_with(
+    isa: Isa,
+    x: &[f32],
+    dy: &[f32],
+    dims: [usize; 4],
+    kernel: (usize, usize),
+) -> Vec<f32> {
     let [n, h, w, c] = dims;
     let (kh, kw) = kernel;
     assert!(kh % 2 == 1 && kw % 2 == 1, "same padding needs odd kernels, got {kh}x{kw}");
     assert!(x.len() == n * h * w * c && dy.len() == x.len(), "depthwise gradient of {dims:?}");
-    let isa = Isa::current();
+    let taps = taps(isa);
     let bands: Vec<(usize, usize)> =
         (0..n).flat_map(|i| (0..h).step_by(BAND_ROWS).map(move |y| (i * h * w * c, y))).collect();
+    let zeros = vec![0.0; w * c];
     let per_group = bands.len().div_ceil(GROUPS).max(1);
     let parts: Vec<Vec<f32>> = bands
         .par_chunks(per_group)
         .map(|bands| {
             let mut acc = vec![0.0; kh * kw * c];
             for &(image, top) in bands {
-                let picture = Picture { x: &x[image..][..h * w * c], dy: &dy[image..][..h * w * c], h, w, c };
-                band_grad(isa, picture, top, kernel, &mut acc);
+                let row = |data: &[f32], y: usize| data[image + y * w * c..][..w * c].as_ptr();
+                for y in top..(top + BAND_ROWS).min(h) {
+                    let x_rows: Vec<*const f32> = (0..kh)
+                        .map(|ky| (y + ky).wrapping_sub(kh / 2))
+                        .map(|y| if y < h { row(x, y) } else { zeros.as_ptr() })
+                        .collect();
+                    let (below, next) = ((y + kh / 2 + 1).min(h - 1), (y + 1).min(h - 1));
+                    let (ahead, sums) = ([row(x, below), row(dy, next)], acc.as_mut_ptr());
+                    let pair = RowPair { x: &x_rows, dy: row(dy, y), w, c, kw, ahead, sums };
+                    // SAFETY: every row holds w · c floats, and `acc` kh · kw · c.
+                    unsafe { taps(&pair) };
+                }
             }
             acc
         })
@@ -48,129 +73,6 @@ pub fn depthwise_weight_grad(x: &[f32], dy: &[f32], dims: [usize; 4], kernel: (u
     dw
 }
 
-/// One picture and the gradient of its result.
-#[derive(Clone, Copy)]
-struct Picture<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    h: usize,
-    w: usize,
-    c: usize,
-}
-
-vectorised!(fn band_grad(p: Picture<'_>, top: usize, kernel: (usize, usize), acc: &mut [f32]) = band_body);
-
-/// acc `[kh][kw][c]` += the share of rows `top..top + BAND_ROWS`; channels in blocks of 16, 8, 1.
-#[inline(always)]
-fn band_body<const FMA: bool>(p: Picture<'_>, top: usize, kernel: (usize, usize), acc: &mut [f32]) {
-    let mut ch = 0;
-    while ch + 16 <= p.c {
-        block::<FMA, 16>(p, top, kernel, ch, acc);
-        ch += 16;
-    }
-    while ch + 8 <= p.c {
-        block::<FMA, 8>(p, top, kernel, ch, acc);
-        ch += 8;
-    }
-    while ch < p.c {
-        block::<FMA, 1>(p, top, kernel, ch, acc);
-        ch += 1;
-    }
-}
-
-#[inline(always)]
-fn block<const FMA: bool, const L: usize>(
-    p: Picture<'_>,
-    top: usize,
-    (kh, kw): (usize, usize),
-    ch: usize,
-    acc: &mut [f32],
-) {
-    let bottom = (top + BAND_ROWS).min(p.h);
-    for ky in 0..kh {
-        let acc = &mut acc[ky * kw * p.c..][..kw * p.c];
-        for y in top..bottom {
-            let yy = (y + ky).wrapping_sub(kh / 2);
-            if yy >= p.h {
-                continue;
-            }
-            let x = &p.x[yy * p.w * p.c..][..p.w * p.c];
-            let dy = &p.dy[y * p.w * p.c..][..p.w * p.c];
-            match kw {
-                1 => taps::<FMA, L, 1>(x, dy, p.c, ch, acc),
-                3 => taps::<FMA, L, 3>(x, dy, p.c, ch, acc),
-                5 => taps::<FMA, L, 5>(x, dy, p.c, ch, acc),
-                7 => taps::<FMA, L, 7>(x, dy, p.c, ch, acc),
-                11 => taps::<FMA, L, 11>(x, dy, p.c, ch, acc),
-                _ => any_taps::<FMA, L>(x, dy, p.c, kw, ch, acc),
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn lanes<const L: usize>(row: &[f32], at: usize) -> [f32; L] {
-    let mut out = [0.0; L];
-    out.copy_from_slice(&row[at..at + L]);
-    out
-}
-
-/// One row pair: the sums of all `K` taps stay in registers while the row is walked.
-#[inline(always)]
-fn taps<const FMA: bool, const L: usize, const K: usize>(
-    x: &[f32],
-    dy: &[f32],
-    c: usize,
-    ch: usize,
-    acc: &mut [f32],
-) {
-    let w = x.len() / c;
-    let half = K / 2;
-    let mut sums = [[0.0f32; L]; K];
-    let inner = half..w.saturating_sub(half).max(half).min(w);
-    for ox in (0..inner.start.min(w)).chain(inner.end..w) {
-        let g = lanes::<L>(dy, ox * c + ch);
-        for (k, sum) in sums.iter_mut().enumerate() {
-            let at = (ox + k).wrapping_sub(half);
-            if at < w {
-                let v = lanes::<L>(x, at * c + ch);
-                (0..L).for_each(|l| sum[l] = fma::<FMA>(g[l], v[l], sum[l]));
-            }
-        }
-    }
-    for ox in inner {
-        let g = lanes::<L>(dy, ox * c + ch);
-        for (k, sum) in sums.iter_mut().enumerate() {
-            let v = lanes::<L>(x, (ox + k - half) * c + ch);
-            (0..L).for_each(|l| sum[l] = fma::<FMA>(g[l], v[l], sum[l]));
-        }
-    }
-    for (k, sum) in sums.iter().enumerate() {
-        acc[k * c + ch..][..L].iter_mut().zip(sum).for_each(|(a, s)| *a += s);
-    }
-}
-
-/// Like [`taps`] for kernel widths without a compiled case.
-#[inline(always)]
-fn any_taps<const FMA: bool, const L: usize>(
-    x: &[f32],
-    dy: &[f32],
-    c: usize,
-    kw: usize,
-    ch: usize,
-    acc: &mut [f32],
-) {
-    let (w, half) = (x.len() / c, kw / 2);
-    for k in 0..kw {
-        let mut sum = [0.0f32; L];
-        for ox in half.saturating_sub(k)..(w + half).saturating_sub(k).min(w) {
-            let (g, v) = (lanes::<L>(dy, ox * c + ch), lanes::<L>(x, (ox + k - half) * c + ch));
-            (0..L).for_each(|l| sum[l] = fma::<FMA>(g[l], v[l], sum[l]));
-        }
-        acc[k * c + ch..][..L].iter_mut().zip(&sum).for_each(|(a, s)| *a += s);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +82,8 @@ mod tests {
         for (dims, kernel) in [
             ([2, 5, 3, 25], (3, 3)),
             ([1, 9, 13, 17], (7, 7)),
+            ([2, 7, 2, 33], (7, 7)),
+            ([1, 5, 9, 20], (5, 5)),
             ([1, 4, 6, 8], (11, 1)),
             ([1, 6, 4, 16], (1, 11)),
             ([1, 3, 3, 2], (9, 13)),
@@ -189,8 +93,11 @@ mod tests {
             let value = |i: usize, m: usize| ((i * 31 % m) as f32 - m as f32 / 2.0) * 0.01;
             let x: Vec<f32> = (0..n * h * w * c).map(|i| value(i, 97)).collect();
             let dy: Vec<f32> = (0..x.len()).map(|i| value(i, 89)).collect();
-            let got = depthwise_weight_grad(&x, &dy, dims, kernel);
-            for (i, &got) in got.iter().enumerate() {
+            let all: Vec<Vec<f32>> = Isa::available()
+                .into_iter()
+                .map(|isa| depthwise_weight_grad_with(isa, &x, &dy, dims, kernel))
+                .collect();
+            for (i, &got) in all.iter().flat_map(|got| got.iter().enumerate()) {
                 let (ch, ky, kx) = (i / (kernel.0 * kernel.1), i / kernel.1 % kernel.0, i % kernel.1);
                 let mut want = 0.0f64;
                 for (p, &g) in dy.iter().enumerate().filter(|(p, _)| p % c == ch) {

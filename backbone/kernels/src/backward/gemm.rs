@@ -1,5 +1,8 @@
 //! Matrix products of strided views, one thread each: the callers cut the work into tasks.
 
+use crate::gemm::outer::{Outer, outer};
+use crate::isa::Isa;
+
 /// A read-only matrix over a slice: element `(r, c)` is `data[r * row_stride + c * col_stride]`.
 #[derive(Clone, Copy)]
 pub(super) struct Mat<'a> {
@@ -79,6 +82,34 @@ pub(super) fn matmul(a: Mat<'_>, b: Mat<'_>, out: &mut [f32], out_stride: usize,
             gemm::Parallelism::None,
         );
     }
+}
+
+/// `out = aᵀ · b`, or `out += aᵀ · b`, for matrices of contiguous rows: a sum of outer products, for which nothing is transposed or packed.
+///
+/// Panics when the shapes do not fit together or `out` is too short.
+pub(super) fn outer_products(a: Mat<'_>, b: Mat<'_>, out: &mut [f32], out_stride: usize, accumulate: bool) {
+    let (k, m, n) = (a.rows, a.cols, b.cols);
+    assert_eq!(k, b.rows, "outer products of {k} and {} rows", b.rows);
+    assert!(a.col_stride == 1 && b.col_stride == 1, "rows of outer products are contiguous");
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(out_stride >= n && (m - 1) * out_stride + n <= out.len(), "result of {m}x{n} does not fit");
+    let product = Outer {
+        a: a.data.as_ptr(),
+        lda: a.row_stride,
+        b: b.data.as_ptr(),
+        ldb: b.row_stride,
+        k,
+        m,
+        n,
+        c: out.as_mut_ptr(),
+        ldc: out_stride,
+        add: accumulate,
+    };
+    // SAFETY: `Mat::rows` checked that every row of `a` and `b` lies in its slice, the assertion above does so for `out`, and `out` is borrowed
+    // mutably, so it aliases neither.
+    unsafe { outer(Isa::current())(&product) };
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@
 mod attention;
 mod columns;
 mod conv;
+mod conv_levels;
 mod depthwise;
+mod depthwise_taps;
 mod elementwise;
 mod gemm;
 mod grid_sample;
@@ -26,8 +28,11 @@ mod softmax;
 
 pub use attention::linear_attention_grad;
 pub use columns::{add_columns, add_to_rows, column_dots, column_sums, copy_columns};
-pub use conv::{ConvGeometry, conv_data_grad, conv_weight_grad};
-pub use depthwise::{depthwise_data_grad, depthwise_weight_grad};
+pub use conv::{ConvGeometry, conv_weight_grad_direct};
+pub use conv_levels::{
+    conv, conv_data_grad, conv_levels, conv_levels_data_grad, conv_levels_weight_grad, conv_weight_grad,
+};
+pub use depthwise::{depthwise_data_grad, depthwise_weight_grad, depthwise_weight_grad_with};
 pub use elementwise::{add, add_to, elu_grad, relu_grad, scale_add, scale_channels, sigmoid_grad};
 pub use grid_sample::{GridSampleShape, grid_sample, grid_sample_grad};
 pub use loss::{

@@ -79,15 +79,16 @@ fn grad_sums(x: &[f32], dy: &[f32], mean: &[f32]) -> Vec<f32> {
     })
 }
 
-/// Gradients (dx, dweight, dbias) of [`batch_norm`] when the statistics are those of `x` itself.
+/// Gradients (dweight, dbias) of [`batch_norm`] when the statistics are those of `x` itself; that of `x` goes to `dx`.
 pub fn batch_norm_train_grad(
-    x: &[f32],
-    dy: &[f32],
+    (x, dy): (&[f32], &[f32]),
     stats: &BatchStats,
     weight: &[f32],
     eps: f32,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    dx: &mut [f32],
+) -> (Vec<f32>, Vec<f32>) {
     let c = weight.len();
+    assert_eq!(x.len(), dx.len(), "batch norm gradient on different lengths");
     let inv = inverse_std(&stats.var, eps);
     let sums = grad_sums(x, dy, &stats.mean);
     let (db, dw) = (sums[..c].to_vec(), product(&sums[c..], &inv));
@@ -95,29 +96,27 @@ pub fn batch_norm_train_grad(
     let count = stats.count.max(1) as f32;
     let shift: Vec<f32> = scale.iter().zip(&db).map(|(s, d)| -s * d / count).collect();
     let slope: Vec<f32> = (0..c).map(|i| -scale[i] * inv[i] * dw[i] / count).collect();
-    let mut dx = vec![0.0; x.len()];
     let (isa, step) = (Isa::current(), rows_per_chunk(c) * c);
     let inputs = x.par_chunks(step).zip(dy.par_chunks(step));
     dx.par_chunks_mut(step).zip(inputs).for_each(|(dx, (x, dy))| {
         train_grad_rows(isa, x, dy, &stats.mean, &scale, &shift, &slope, dx);
     });
-    (dx, dw, db)
+    (dw, db)
 }
 
-/// Gradients (dx, dweight, dbias) of [`batch_norm`] with statistics that are constants.
+/// Gradients (dweight, dbias) of [`batch_norm`] with statistics that are constants; that of `x` goes to `dx`.
 pub fn batch_norm_frozen_grad(
-    x: &[f32],
-    dy: &[f32],
+    (x, dy): (&[f32], &[f32]),
     stats: (&[f32], &[f32]),
     weight: &[f32],
     eps: f32,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    dx: &mut [f32],
+) -> (Vec<f32>, Vec<f32>) {
     let c = weight.len();
     let inv = inverse_std(stats.1, eps);
     let sums = grad_sums(x, dy, stats.0);
-    let mut dx = vec![0.0; x.len()];
-    super::scale_channels(dy, &product(&inv, weight), &mut dx);
-    (dx, product(&sums[c..], &inv), sums[..c].to_vec())
+    super::scale_channels(dy, &product(&inv, weight), dx);
+    (product(&sums[c..], &inv), sums[..c].to_vec())
 }
 
 /// Rows of `weight.len()` values, each normalised by its own mean and biased variance, then · weight + bias.

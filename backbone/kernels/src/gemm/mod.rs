@@ -1,5 +1,6 @@
 //! Matrix products: the 1×1 convolution, and the packed weights that every dense kernel shares.
 
+pub(crate) mod outer;
 pub(crate) mod tile;
 
 use std::ops::Range;
@@ -37,10 +38,9 @@ impl PackedMatrix {
         assert_eq!(w.len(), n_out * k, "weights of a [{n_out}][{k}] matrix");
         let columns = n_out.div_ceil(PANEL) * PANEL;
         let mut panels = AlignedVec::zeros(columns * k);
-        for (column, row) in w.chunks_exact(k.max(1)).enumerate() {
-            let first = column / PANEL * k * PANEL + column % PANEL;
-            for (i, &value) in row.iter().enumerate() {
-                panels[first + i * PANEL] = value;
+        if k > 0 {
+            for (rows, panel) in w.chunks(k * PANEL).zip(panels.chunks_exact_mut(k * PANEL)) {
+                transpose(rows, k, panel);
             }
         }
         let bias = bias.map_or(AlignedVec::zeros(columns), |b| {
@@ -48,6 +48,26 @@ impl PackedMatrix {
             AlignedVec::padded(b, columns)
         });
         PackedMatrix { k, n_out, panels, bias }
+    }
+
+    /// Packs the transpose of `w`, row-major `[k][n_out]`: what the gradient by the input of a 1×1 convolution is multiplied with.
+    ///
+    /// # Panics
+    /// When `w` is not `n_out · k` long.
+    pub fn pack_transposed(w: &[f32], n_out: usize, k: usize) -> PackedMatrix {
+        assert_eq!(w.len(), n_out * k, "weights of a [{k}][{n_out}] matrix");
+        let columns = n_out.div_ceil(PANEL) * PANEL;
+        let mut panels = AlignedVec::zeros(columns * k);
+        if k > 0 {
+            for (panel, to) in panels.chunks_exact_mut(k * PANEL).enumerate() {
+                let first = panel * PANEL;
+                let count = PANEL.min(n_out - first);
+                for (to, row) in to.chunks_exact_mut(PANEL).zip(w.chunks_exact(n_out)) {
+                    to[..count].copy_from_slice(&row[first..first + count]);
+                }
+            }
+        }
+        PackedMatrix { k, n_out, panels, bias: AlignedVec::zeros(columns) }
     }
 
     /// Input channels.
@@ -69,6 +89,19 @@ impl PackedMatrix {
     pub(crate) fn panel(&self, panel: usize) -> &[f32] {
         let size = self.k * PANEL;
         self.panels.get(panel * size..(panel + 1) * size).unwrap_or(&[])
+    }
+}
+
+/// Up to [`PANEL`] rows of `k` floats into the columns of a panel, eight columns of the rows at a time so that both sides stay near.
+fn transpose(rows: &[f32], k: usize, panel: &mut [f32]) {
+    const STEP: usize = 8;
+    for first in (0..k).step_by(STEP) {
+        let to = &mut panel[first * PANEL..(first + STEP).min(k) * PANEL];
+        for (column, row) in rows.chunks_exact(k).enumerate() {
+            for (to, &value) in to.chunks_exact_mut(PANEL).zip(&row[first..]) {
+                to[column] = value;
+            }
+        }
     }
 }
 

@@ -47,6 +47,25 @@ pub fn conv2d(x: Map<'_>, w: &[f32], shape: ConvShape, bias: Option<&[f32]>, act
     }
 }
 
+/// Gradient of [`conv2d`] (without activation) by its weights, `[co][ci][kh][kw]` in f64: every result sends its gradient to the taps that made it.
+pub fn conv2d_weight_grad(x: Map<'_>, dy: Map<'_>, shape: ConvShape) -> Vec<f64> {
+    let ConvShape { co, ci, kh, kw, stride, pad_h, pad_w } = shape;
+    let mut dw = vec![0.0; co * ci * kh * kw];
+    for (image, oy, ox, o) in every(dy.n, dy.h, dy.w, dy.c) {
+        let sent = f64::from(pixel(&dy, image, oy, ox)[o]);
+        for (ky, kx) in (0..kh * kw).map(|tap| (tap / kw, tap % kw)) {
+            let (y, px) = (oy * stride + ky, ox * stride + kx); // shifted by the padding to stay unsigned
+            if y < pad_h || px < pad_w || y - pad_h >= x.h || px - pad_w >= x.w {
+                continue;
+            }
+            for (i, v) in pixel(&x, image, y - pad_h, px - pad_w).iter().enumerate() {
+                dw[((o * ci + i) * kh + ky) * kw + kx] += sent * f64::from(*v);
+            }
+        }
+    }
+    dw
+}
+
 /// What the residuals add to channel `o` of pixel `p`.
 pub(super) fn added(residuals: &[Residual<'_>], p: usize, o: usize) -> f64 {
     residuals.iter().map(|r| f64::from(r.map.pixel(p)[o]) * r.scale.map_or(1.0, |s| f64::from(s[o]))).sum()

@@ -9,7 +9,7 @@ mod nms;
 mod resample;
 
 pub use attention::linear_attention;
-pub use conv::{conv1x1, conv2d};
+pub use conv::{conv1x1, conv2d, conv2d_weight_grad};
 pub use depthwise::depthwise;
 pub use inverted_residual::{Layer, inverted_residual};
 pub use nms::{batched_nms, nms};

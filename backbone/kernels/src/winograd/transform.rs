@@ -4,7 +4,9 @@
 
 #![allow(clippy::needless_range_loop)] // columns of arrays, and closures would not inherit the target feature
 
+use crate::backward::vectorised;
 use crate::buffer::LINE;
+use crate::gemm::PANEL;
 use crate::simd::{Simd, per_isa};
 
 /// Pixels of a tile and its border, in one direction.
@@ -15,7 +17,7 @@ pub(super) const POINTS: usize = SIDE * SIDE;
 pub(super) const OUT: usize = 4;
 
 /// G: from a kernel to its values at the points.
-const KERNEL: [[f64; 3]; SIDE] = [
+pub(super) const KERNEL: [[f64; 3]; SIDE] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -24,18 +26,28 @@ const KERNEL: [[f64; 3]; SIDE] = [
     [0.0, 0.0, 1.0],
 ];
 
-/// `G g Gᵀ` of a 3×3 kernel, in f64 (done once, when weights are packed).
-pub(super) fn kernel(g: &[f32]) -> [f32; POINTS] {
-    let mut half = [[0.0; 3]; SIDE];
-    for (row, factors) in half.iter_mut().zip(KERNEL) {
-        for (x, value) in row.iter_mut().enumerate() {
-            *value = (0..3).map(|y| factors[y] * f64::from(g[y * 3 + x])).sum();
+vectorised!(
+    /// `G g Gᵀ` of 32 kernels side by side, in f64 (weights are packed once for many pixels).
+    pub(super) fn kernels(taps: &[[f32; PANEL]; 9], out: &mut [[f32; PANEL]; POINTS]) = kernels_body
+);
+
+#[inline(always)]
+fn kernels_body<const FMA: bool>(taps: &[[f32; PANEL]; 9], out: &mut [[f32; PANEL]; POINTS]) {
+    let mut half = [[[0.0f64; PANEL]; 3]; SIDE];
+    for (row, factors) in half.iter_mut().zip(&KERNEL) {
+        for (x, values) in row.iter_mut().enumerate() {
+            for (l, value) in values.iter_mut().enumerate() {
+                let column = [taps[x][l], taps[3 + x][l], taps[6 + x][l]].map(f64::from);
+                *value = factors[0] * column[0] + factors[1] * column[1] + factors[2] * column[2];
+            }
         }
     }
-    std::array::from_fn(|point| {
-        let (row, factors) = (half[point / SIDE], KERNEL[point % SIDE]);
-        (0..3).map(|x| row[x] * factors[x]).sum::<f64>() as f32
-    })
+    for (point, values) in out.iter_mut().enumerate() {
+        let (row, factors) = (&half[point / SIDE], &KERNEL[point % SIDE]);
+        for (l, value) in values.iter_mut().enumerate() {
+            *value = (factors[0] * row[0][l] + factors[1] * row[1][l] + factors[2] * row[2][l]) as f32;
+        }
+    }
 }
 
 /// One tile of input pixels. Pixels outside of the map point to zeros.
@@ -194,15 +206,21 @@ fn output_line<S: Simd>(s: S, m: [S::V; SIDE]) -> [S::V; OUT] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
 
     #[test]
     fn a_kernel_of_one_tap_transforms_to_the_outer_product_of_its_columns() {
-        let mut g = [0.0; 9];
-        g[2 * 3 + 1] = 24.0; // third row, second column
-        let u = kernel(&g);
-        for (i, value) in u.into_iter().enumerate() {
-            let want = 24.0 * KERNEL[i / SIDE][2] * KERNEL[i % SIDE][1];
-            assert!((f64::from(value) - want).abs() < 1e-6);
+        for isa in Isa::available() {
+            let (mut taps, mut points) = ([[0.0; PANEL]; 9], [[f32::NAN; PANEL]; POINTS]);
+            taps[2 * 3 + 1][17] = 24.0; // third row, second column
+            kernels(isa, &taps, &mut points);
+            for (i, row) in points.iter().enumerate() {
+                for (column, &value) in row.iter().enumerate() {
+                    let of_one = 24.0 * KERNEL[i / SIDE][2] * KERNEL[i % SIDE][1];
+                    let want = if column == 17 { of_one } else { 0.0 };
+                    assert!((f64::from(value) - want).abs() < 1e-6);
+                }
+            }
         }
     }
 }

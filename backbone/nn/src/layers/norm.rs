@@ -163,13 +163,23 @@ impl NormConv {
     /// `[N, H, W, ci]` to `[N, H', W', co]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.inner {
-            Inner::Train(conv, norm) => {
+            Inner::Train(..) => {
                 let (mut tape, x) = Tape::on(x);
-                let y = norm.on_tape(&mut tape, x)?;
-                let y = conv.on_tape(&mut tape, y)?;
+                let y = self.on_tape(&mut tape, x)?;
                 tape.run(y)
             }
             Inner::Infer(kernel) => kernel.forward(x, Act::None),
+        }
+    }
+
+    /// Both as steps of a tape, for a layer built for `Train`.
+    pub fn on_tape(&self, tape: &mut Tape, x: Node) -> Result<Node> {
+        match &self.inner {
+            Inner::Train(conv, norm) => {
+                let y = norm.on_tape(tape, x)?;
+                conv.on_tape(tape, y)
+            }
+            Inner::Infer(_) => Err(Error::internal("a layer built for inference is not a step of a tape")),
         }
     }
 }

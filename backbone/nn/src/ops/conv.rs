@@ -4,10 +4,7 @@ use super::slice_op::{Backward, Grad, SliceOp, apply};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use care_kernels::backward::{self, ConvGeometry};
-use care_kernels::conv::{ConvShape, PackedConv};
 use care_kernels::depthwise::PackedDepthwise;
-use care_kernels::epilogue::{Act, Epilogue};
-use care_kernels::gemm::{PackedMatrix, conv1x1};
 use care_kernels::map::{Map, MapMut};
 
 /// Dense 2-D convolution with zero padding `(height, width)`.
@@ -91,26 +88,6 @@ fn apply_with_bias<O: SliceOp>(op: O, x: &Tensor, w: &Tensor, b: Option<&Tensor>
     }
 }
 
-/// y = conv(x, w) + b on slices.
-fn convolve(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &ConvGeometry, y: &mut [f32]) {
-    let (ho, wo) = g.out_size();
-    let (x, y) = (Map::dense(x, [g.n, g.h, g.w, g.ci]), MapMut::dense(y, [g.n, ho, wo, g.co]));
-    if g.is_pointwise() {
-        conv1x1(x, &PackedMatrix::pack(w, g.co, g.ci, b), &Epilogue::act(Act::None), y);
-    } else {
-        let shape = ConvShape {
-            co: g.co,
-            ci: g.ci,
-            kh: g.kernel.0,
-            kw: g.kernel.1,
-            stride: g.stride,
-            pad_h: g.pad.0,
-            pad_w: g.pad.1,
-        };
-        care_kernels::conv::conv2d(&[x], &PackedConv::pack(w, shape, b), Act::None, &mut [y]);
-    }
-}
-
 pub(super) struct Conv {
     g: ConvGeometry,
     out: Vec<usize>,
@@ -152,7 +129,7 @@ impl SliceOp for Conv {
     }
 
     fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
-        convolve(inputs[0], inputs[1], inputs.get(2).copied(), &self.g, out);
+        backward::conv(inputs[0], (inputs[1], inputs.get(2).copied()), &self.g, out);
     }
 
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
@@ -166,6 +143,7 @@ impl SliceOp for Conv {
 /// One "same" convolution over maps of several sizes whose pixels follow each other: pyramid levels with shared weights.
 pub(super) struct LevelsConv {
     levels: Vec<ConvGeometry>,
+    ci: usize,
     out: Vec<usize>,
 }
 
@@ -174,14 +152,14 @@ impl LevelsConv {
     pub(super) fn new(x: &[usize], grids: &[[usize; 3]], w: &Tensor, b: Option<&Tensor>) -> Result<Self> {
         let (co, ci, kh, kw) = w.dims4()?;
         let pixels: usize = grids.iter().map(|grid| grid.iter().product::<usize>()).sum();
-        if x != [pixels, ci] || kh != kw || kh % 2 == 0 {
+        if x != [pixels, ci] || kh != kw || kh % 2 == 0 || grids.is_empty() {
             return Err(unfit("conv2d over levels", x, w));
         }
         check_bias("conv2d over levels", b, co)?;
         let pad = (kh / 2, kw / 2);
         let level =
             |&[n, h, w]: &[usize; 3]| ConvGeometry { n, h, w, ci, co, kernel: (kh, kw), stride: 1, pad };
-        Ok(Self { levels: grids.iter().map(level).collect(), out: vec![pixels, co] })
+        Ok(Self { levels: grids.iter().map(level).collect(), ci, out: vec![pixels, co] })
     }
 
     /// The parts of a buffer of `channels` per pixel that belong to the levels.
@@ -214,37 +192,19 @@ impl SliceOp for LevelsConv {
     }
 
     fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
-        let Some(g) = self.levels.first() else { return };
-        let grid = |g: &ConvGeometry, channels| [g.n, g.h, g.w, channels];
-        let xs = self.parts(inputs[0], g.ci);
-        let xs: Vec<Map<'_>> =
-            self.levels.iter().zip(xs).map(|(g, x)| Map::dense(x, grid(g, g.ci))).collect();
-        let ys = self.parts_mut(out, g.co);
-        let levels = self.levels.iter().zip(ys);
-        let mut ys: Vec<MapMut<'_>> = levels.map(|(g, y)| MapMut::dense(y, grid(g, g.co))).collect();
-        let (pad_h, pad_w) = g.pad;
-        let (kh, kw) = g.kernel;
-        let shape = ConvShape { co: g.co, ci: g.ci, kh, kw, stride: 1, pad_h, pad_w };
-        let packed = PackedConv::pack(inputs[1], shape, inputs.get(2).copied());
-        care_kernels::conv::conv2d(&xs, &packed, Act::None, &mut ys);
+        let xs = self.parts(inputs[0], self.ci);
+        let mut ys = self.parts_mut(out, self.out[1]);
+        backward::conv_levels(&xs, (inputs[1], inputs.get(2).copied()), &self.levels, &mut ys);
     }
 
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
-        let (w, co) = (at.inputs[1], self.out[1]);
-        let ci = self.levels.first().map_or(0, |g| g.ci);
-        let dys = self.parts(at.grad, co);
+        let dys = self.parts(at.grad, self.out[1]);
         let dx = at.filled(0, |dx| {
-            for ((g, dy), dx) in self.levels.iter().zip(&dys).zip(self.parts_mut(dx, ci)) {
-                backward::conv_data_grad(w, dy, g, dx);
-            }
+            let mut dxs = self.parts_mut(dx, self.ci);
+            backward::conv_levels_data_grad(at.inputs[1], &dys, &self.levels, &mut dxs);
         });
-        let dw = at.made(1, || {
-            let mut sum = vec![0.0; w.len()];
-            for ((g, dy), x) in self.levels.iter().zip(&dys).zip(self.parts(at.inputs[0], ci)) {
-                backward::add_to(&backward::conv_weight_grad(x, dy, g), &mut sum);
-            }
-            sum
-        });
+        let xs = self.parts(at.inputs[0], self.ci);
+        let dw = at.made(1, || backward::conv_levels_weight_grad(&xs, &dys, &self.levels));
         with_bias_grad(at, dx, dw)
     }
 }
@@ -333,7 +293,7 @@ impl SliceOp for Transposed {
     }
 
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
-        let dx = at.filled(0, |dx| convolve(at.grad, at.inputs[1], None, &self.g, dx));
+        let dx = at.filled(0, |dx| backward::conv(at.grad, (at.inputs[1], None), &self.g, dx));
         let dw = at.made(1, || backward::conv_weight_grad(at.grad, at.inputs[0], &self.g));
         with_bias_grad(at, dx, dw)
     }

@@ -4,6 +4,7 @@ use super::slice_op::{Backward, Grad, SliceOp, apply, refuse_tracked};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use care_kernels::backward::{self, BatchStats};
+use care_kernels::scratch;
 use std::sync::{Arc, OnceLock};
 
 /// What a training step's batch norm gives.
@@ -128,12 +129,18 @@ impl SliceOp for BatchNorm {
     fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
         let (x, w) = (at.inputs[0], at.inputs[1]);
         let stats = self.stats(x);
-        let (dx, dw, db) = if self.frozen {
-            backward::batch_norm_frozen_grad(x, at.grad, (&stats.mean, &stats.var), w, self.eps)
-        } else {
-            backward::batch_norm_train_grad(x, at.grad, stats, w, self.eps)
+        let grad = |dx: &mut [f32]| {
+            if self.frozen {
+                let stats = (&stats.mean[..], &stats.var[..]);
+                backward::batch_norm_frozen_grad((x, at.grad), stats, w, self.eps, dx)
+            } else {
+                backward::batch_norm_train_grad((x, at.grad), stats, w, self.eps, dx)
+            }
         };
-        vec![at.made(0, || dx), at.made(1, || dw), at.made(2, || db)]
+        let mut affine = None;
+        let dx = at.filled(0, |dx| affine = Some(grad(dx)));
+        let (dw, db) = affine.unwrap_or_else(|| grad(&mut scratch::take(x.len())));
+        vec![dx, at.made(1, || dw), at.made(2, || db)]
     }
 }
 

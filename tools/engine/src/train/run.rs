@@ -19,6 +19,7 @@ use crate::stop::Stop;
 use crate::weights::{self, Provenance, Spec, TrainedOn};
 use care_data::rng::rng;
 use care_heads::{Draw, Task};
+use care_kernels::pages::keep_freed;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -205,6 +206,7 @@ impl Run {
     /// `Internal` naming the loss or gradient that is not finite (the state before the step is kept for
     /// [`Run::replay`]); `Input` when none of a step's pictures can be read; `Config` when the disk is full.
     pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+        keep_freed();
         in_training_pool(|| self.drive(stop, observer))
     }
 

@@ -1,0 +1,110 @@
+//! Gradients by weights, and weights packed for gradients by inputs, against their definitions: every instruction set × a grid of shapes, and the
+//! same bits for any number of threads.
+
+use care_kernels::backward::{ConvGeometry, conv_weight_grad_direct};
+use care_kernels::conv::ConvShape;
+use care_kernels::epilogue::Act;
+use care_kernels::isa::Isa;
+use care_kernels::map::{Map, MapMut};
+use care_kernels::reference;
+use care_kernels::winograd::{PackedWinograd, conv3x3_weight_grad_with, conv3x3_winograd_with};
+
+/// Relative to the largest entry. Measured worst over the grid: see the constants' use; a wrong tap or border is off by more than 1e-2.
+const DIRECT: f64 = 3e-6;
+const WINOGRAD: f64 = 1e-5;
+
+/// Pseudo-random numbers in ±1.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn with_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+}
+
+fn maps<'a>(data: &'a [Vec<f32>], sizes: &[[usize; 3]], c: usize) -> Vec<Map<'a>> {
+    data.iter().zip(sizes).map(|(d, &[n, h, w])| Map::dense(d, [n, h, w, c])).collect()
+}
+
+/// Largest difference relative to the largest entry.
+fn error(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let most = want.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max) / most
+}
+
+#[test]
+fn weight_gradients_of_3x3_convolutions_equal_their_definition() {
+    let (mut worst_direct, mut worst) = (0f64, 0f64);
+    for (ci, co, sizes) in [
+        (8, 32, vec![[1, 1, 1]]),
+        (6, 40, vec![[2, 9, 13], [2, 5, 6]]),
+        (35, 16, vec![[1, 7, 7], [1, 4, 4], [1, 1, 2]]),
+        (3, 2, vec![[1, 45, 50]]),
+        (64, 48, vec![[2, 30, 42], [2, 15, 21]]), // enough work for several threads, and more than one block
+        (5, 4, vec![[1, 0, 4]]),
+    ] {
+        let shape = ConvShape::square(co, ci, 3, 1, 1);
+        let all = |c: usize, seed: u32| -> Vec<Vec<f32>> {
+            sizes.iter().map(|s| values(s.iter().product::<usize>() * c, seed)).collect()
+        };
+        let (xs, dys) = (all(ci, 3), all(co, 5));
+        let mut want = vec![0f64; co * ci * 9];
+        for (x, dy) in maps(&xs, &sizes, ci).into_iter().zip(maps(&dys, &sizes, co)) {
+            let one = reference::conv2d_weight_grad(x, dy, shape);
+            want.iter_mut().zip(one).for_each(|(w, o)| *w += o);
+        }
+        let mut direct = vec![0f32; want.len()];
+        for ((x, dy), &[n, h, w]) in xs.iter().zip(&dys).zip(&sizes) {
+            let g = ConvGeometry { n, h, w, ci, co, kernel: (3, 3), stride: 1, pad: (1, 1) };
+            let one = conv_weight_grad_direct(x, dy, &g);
+            direct.iter_mut().zip(one).for_each(|(d, o)| *d += o);
+        }
+        worst_direct = worst_direct.max(error(&direct, &want));
+        for isa in Isa::available() {
+            let run = |threads: usize| {
+                with_threads(threads, || {
+                    conv3x3_weight_grad_with(isa, &maps(&xs, &sizes, ci), &maps(&dys, &sizes, co), co, ci)
+                })
+            };
+            let dw = run(1);
+            let off = error(&dw, &want);
+            assert!(off <= WINOGRAD, "{isa}: {ci}->{co} {sizes:?}: off by {off}");
+            worst = worst.max(off);
+            for threads in [2, 3] {
+                assert!(run(threads) == dw, "{isa}: {ci}->{co} {sizes:?}: {threads} threads");
+            }
+        }
+    }
+    println!("worst: direct {worst_direct:e}, winograd {worst:e}");
+    assert!(worst_direct <= DIRECT, "direct: off by {worst_direct}");
+}
+
+#[test]
+fn turned_weights_are_those_of_the_gradient_by_the_input() {
+    for (ci, co, [n, h, w]) in [(8, 32, [1, 4, 4]), (40, 33, [2, 9, 13])] {
+        let (weights, dy) = (values(co * ci * 9, 1), values(n * h * w * co, 2));
+        let mut turned = vec![0.0; weights.len()];
+        for (at, value) in weights.iter().enumerate() {
+            let (o, i, tap) = (at / 9 / ci, at / 9 % ci, at % 9);
+            turned[(i * co + o) * 9 + 8 - tap] = *value;
+        }
+        let (from, shape) = (Map::dense(&dy, [n, h, w, co]), ConvShape::square(ci, co, 3, 1, 1));
+        let mut want = vec![0f32; n * h * w * ci];
+        reference::conv2d(from, &turned, shape, None, Act::None, MapMut::dense(&mut want, [n, h, w, ci]));
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        let packed = PackedWinograd::pack_turned(&weights, ci, co);
+        for isa in Isa::available() {
+            let mut dx = vec![f32::NAN; want.len()];
+            let outs = &mut [MapMut::dense(&mut dx, [n, h, w, ci])];
+            conv3x3_winograd_with(isa, &[from], &packed, Act::None, outs);
+            let off = error(&dx, &want);
+            assert!(off <= 2e-5, "{isa}: {ci}->{co}: off by {off}");
+        }
+    }
+}

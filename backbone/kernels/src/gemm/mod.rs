@@ -37,11 +37,9 @@ impl PackedMatrix {
         assert_eq!(w.len(), n_out * k, "weights of a [{n_out}][{k}] matrix");
         let columns = n_out.div_ceil(PANEL) * PANEL;
         let mut panels = AlignedVec::zeros(columns * k);
-        for (column, row) in w.chunks_exact(k.max(1)).enumerate() {
-            let first = column / PANEL * k * PANEL + column % PANEL;
-            for (i, &value) in row.iter().enumerate() {
-                panels[first + i * PANEL] = value;
-            }
+        let size = (k * PANEL).max(1);
+        for (panel, columns) in panels.chunks_exact_mut(size).zip(w.chunks(size)) {
+            transpose(columns, k, panel);
         }
         let bias = bias.map_or(AlignedVec::zeros(columns), |b| {
             assert_eq!(b.len(), n_out, "one bias per output channel");
@@ -69,6 +67,20 @@ impl PackedMatrix {
     pub(crate) fn panel(&self, panel: usize) -> &[f32] {
         let size = self.k * PANEL;
         self.panels.get(panel * size..(panel + 1) * size).unwrap_or(&[])
+    }
+}
+
+/// The rows of `columns`, each of `k` floats, become the first columns of a panel.
+fn transpose(columns: &[f32], k: usize, panel: &mut [f32]) {
+    /// So few rows of a panel stay in the first-level cache while all columns pass.
+    const BLOCK: usize = 16;
+    for (block, lines) in panel.chunks_mut(BLOCK * PANEL).enumerate() {
+        for (column, values) in columns.chunks_exact(k).enumerate() {
+            let values = &values[block * BLOCK..];
+            for (line, &value) in lines.chunks_exact_mut(PANEL).zip(values) {
+                line[column] = value;
+            }
+        }
     }
 }
 

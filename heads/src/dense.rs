@@ -133,16 +133,18 @@ impl Predictor {
         let inner = match b.purpose() {
             Purpose::Train { .. } => Inner::Train(Conv2d::new(b, spec)?),
             Purpose::Infer { conv3x3 } => {
-                let (weight, bias) = ConvParams::new(b, spec.clone())?.values()?;
-                let per_channel = weight.len() / channels.max(1);
-                let pack = |first: usize| {
-                    let count = GROUP_CHANNELS.min(channels - first);
-                    let spec = ConvSpec { co: count, ..spec.clone() };
-                    let rows = &weight[first * per_channel..(first + count) * per_channel];
-                    let kernel = ConvKernel::pack(&spec, rows, &bias[first..first + count], conv3x3);
-                    (ChannelRange { first, count, total: channels }, kernel)
+                let groups = |weight: &[f32], bias: &[f32]| {
+                    let per_channel = weight.len() / channels.max(1);
+                    let pack = |first: usize| {
+                        let count = GROUP_CHANNELS.min(channels - first);
+                        let spec = ConvSpec { co: count, ..spec.clone() };
+                        let rows = &weight[first * per_channel..(first + count) * per_channel];
+                        let kernel = ConvKernel::pack(&spec, rows, &bias[first..first + count], conv3x3);
+                        (ChannelRange { first, count, total: channels }, kernel)
+                    };
+                    (0..channels).step_by(GROUP_CHANNELS).map(pack).collect()
                 };
-                Inner::Infer((0..channels).step_by(GROUP_CHANNELS).map(pack).collect())
+                Inner::Infer(ConvParams::new(b, spec.clone())?.with_values(groups)?)
             }
         };
         Ok(Self { channels, inner })

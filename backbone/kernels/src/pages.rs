@@ -3,6 +3,7 @@
 //! The general allocator keeps what is freed (70 MB of a detector's parameters, once its layers have packed them), clears what will be written
 //! anyway, and meets each page of 4 KiB with a fault when it is first touched.
 //!
+//! They start where a huge page may, so that moving them later leaves no part behind in small ones.
 //! A Winograd convolution reads through more weights than the processor finds without looking pages up: in huge pages its products are 6 %
 //! faster. But a system that has to find such pages first took 0.4 s longer to start, so they come later ([`settle`]), for who stays.
 
@@ -12,6 +13,14 @@ use std::sync::{Mutex, MutexGuard};
 
 /// From this many bytes on a buffer is worth pages of its own.
 pub(crate) const LEAST: usize = 1 << 20;
+
+/// Bytes of a huge page.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 2 << 20;
+
+/// Bytes of which every page is a multiple.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 1 << 16;
 
 /// All pages of the process: where they start, and their bytes.
 static MAPPED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
@@ -43,25 +52,23 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// `len` zeroed bytes; `None` where the system has no such call or refuses.
+    /// At least `len` zeroed bytes; `None` where the system has no such call or refuses.
     #[cfg(target_os = "linux")]
     pub(crate) fn zeroed(len: usize) -> Option<Pages> {
+        let len = len.next_multiple_of(PAGE); // what is given back later is whole pages, too
         if let Some(pages) = Pages::kept(len) {
             return Some(pages);
         }
-        use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
-        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-        // SAFETY: without an address the system chooses one that nothing else uses.
-        let start = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ | PROT_WRITE, flags, -1, 0) };
-        if start == MAP_FAILED {
-            return None;
-        }
-        let start: NonNull<u8> = NonNull::new(start.cast())?;
+        use libc::{MADV_POPULATE_WRITE, madvise};
+        let start = if len < HUGE { mapped_bytes(len)? } else { aligned(len)? };
+        // Older systems than Linux 5.14 refuse this, and meet a fault for each page.
+        // SAFETY: only gives memory to pages that were just mapped and that nobody has seen.
+        unsafe { madvise(start.as_ptr().cast(), len, MADV_POPULATE_WRITE) };
         mapped().insert(start.as_ptr().addr(), len);
         Some(Pages { start, len })
     }
 
-    /// `len` zeroed bytes; `None` where the system has no such call or refuses.
+    /// At least `len` zeroed bytes; `None` where the system has no such call or refuses.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn zeroed(_len: usize) -> Option<Pages> {
         None
@@ -81,6 +88,32 @@ impl Pages {
     /// Where they start; good for reading and writing their length.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
+    }
+}
+
+/// Private zeroed bytes from the system, where it likes.
+#[cfg(target_os = "linux")]
+fn mapped_bytes(len: usize) -> Option<NonNull<u8>> {
+    use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    // SAFETY: without an address the system chooses one that nothing else uses.
+    let start = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ | PROT_WRITE, flags, -1, 0) };
+    if start == MAP_FAILED { None } else { NonNull::new(start.cast()) }
+}
+
+/// The same from where a huge page may start: what lies before and behind is given back.
+#[cfg(target_os = "linux")]
+fn aligned(len: usize) -> Option<NonNull<u8>> {
+    let all = mapped_bytes(len + HUGE)?;
+    let before = all.as_ptr().align_offset(HUGE);
+    // SAFETY: `before` < HUGE, so all three addresses are within or at the end of what was just mapped, and nobody has seen its ends.
+    unsafe {
+        let (start, end) = (all.add(before), all.add(before + len));
+        if before > 0 {
+            libc::munmap(all.as_ptr().cast(), before);
+        }
+        libc::munmap(end.as_ptr().cast(), HUGE - before);
+        Some(start)
     }
 }
 

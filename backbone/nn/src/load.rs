@@ -102,6 +102,26 @@ impl LoadReport {
 /// # Errors
 /// `Weights` naming the file and what does not fit; the store is unchanged then.
 pub fn load_strict(store: &ParamStore, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<LoadReport> {
+    let (matched, report) = fitting(store, checkpoint, options)?;
+    for (param, tensor) in matched.pairs {
+        store.set(&param.name, &tensor.to_tensor(param.var.dtype(), store.device())?)?;
+    }
+    Ok(report)
+}
+
+/// As [`load_strict`], but nothing is loaded.
+///
+/// # Errors
+/// Those of [`load_strict`].
+pub fn require_fit(store: &ParamStore, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<LoadReport> {
+    fitting(store, checkpoint, options).map(|(_, report)| report)
+}
+
+fn fitting<'a>(
+    store: &ParamStore,
+    checkpoint: &'a Checkpoint,
+    options: &LoadOptions,
+) -> Result<(Matched<'a>, LoadReport)> {
     let matched = Matched::new(store, checkpoint, options);
     let report = matched.report(options);
     if !report.fits() {
@@ -113,10 +133,7 @@ pub fn load_strict(store: &ParamStore, checkpoint: &Checkpoint, options: &LoadOp
             checkpoint.source
         )));
     }
-    for (param, tensor) in matched.pairs {
-        store.set(&param.name, &tensor.to_tensor(param.var.dtype(), store.device())?)?;
-    }
-    Ok(report)
+    Ok((matched, report))
 }
 
 /// How a checkpoint would fit, without loading it.

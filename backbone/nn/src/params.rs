@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::batch_stats::{BatchStat, BatchStats};
+use crate::checkpoint::StoredTensor;
 use crate::error::{Error, Result, ResultExt};
 use crate::init::Init;
-use crate::purpose::Purpose;
+use crate::purpose::{Conv3x3, Purpose};
 
 /// What happens to a parameter in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,7 +100,15 @@ impl ParamStore {
             purpose,
             weight_role: Role::Trainable,
             stats: BatchStats::default(),
+            values: None,
         }
+    }
+
+    /// The builder of a network for inference whose parameters have the values of `tensors` instead of the store's, which
+    /// says what shapes they must have. Each value is read when its layer is packed, and then forgotten.
+    pub fn root_reading(&self, tensors: Vec<StoredTensor>, conv3x3: Conv3x3) -> Builder {
+        let values = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
+        Builder { values: Some(Arc::new(values)), ..self.root(Purpose::Infer { conv3x3 }) }
     }
 
     /// Where the tensors live.
@@ -239,6 +248,8 @@ pub struct Builder {
     purpose: Purpose,
     weight_role: Role,
     stats: BatchStats,
+    /// What is used instead of the store's values; only for `Infer`.
+    values: Option<Arc<HashMap<String, StoredTensor>>>,
 }
 
 impl Builder {
@@ -284,6 +295,9 @@ impl Builder {
     /// `Weights` when the name exists with another shape or type, or as a buffer.
     pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let param = self.declare(name, shape, init, self.weight_role)?;
+        if let Some(values) = &self.values {
+            return read(values, &param);
+        }
         let tracked = self.purpose.is_train() && param.role == Role::Trainable;
         Ok(if tracked { param.var.as_tensor().clone() } else { param.var.as_detached_tensor() })
     }
@@ -293,7 +307,11 @@ impl Builder {
     /// # Errors
     /// `Weights` when the name exists with another shape or type, or as a weight.
     pub fn buffer(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        Ok(self.declare(name, shape, init, Role::Buffer)?.var.as_detached_tensor())
+        let param = self.declare(name, shape, init, Role::Buffer)?;
+        match &self.values {
+            Some(values) => read(values, &param),
+            None => Ok(param.var.as_detached_tensor()),
+        }
     }
 
     fn declare(&self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Param> {
@@ -310,8 +328,12 @@ impl Builder {
             }
             return Ok(param.clone());
         }
-        let init = if params.blank && init.dtype() == DType::F32 { Init::Zeros } else { init };
-        let var = Var::from_tensor(&init.tensor(self.seed, &name, shape, &self.device)?).context(|| &name)?;
+        let var = if params.blank && init.dtype() == DType::F32 {
+            Var::zeros(shape, DType::F32, &self.device) // pages that nobody has touched, unlike those of a copy
+        } else {
+            Var::from_tensor(&init.tensor(self.seed, &name, shape, &self.device)?)
+        };
+        let var = var.context(|| &name)?;
         let param = Param { name, var, role };
         params.push(param.clone());
         Ok(param)
@@ -321,6 +343,17 @@ impl Builder {
 /// A panic while the lock is held leaves the list consistent (single pushes), so a poisoned lock stays usable.
 fn lock(params: &Mutex<Params>) -> MutexGuard<'_, Params> {
     params.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The value of a parameter among tensors; of a network that they were checked against.
+fn read(values: &HashMap<String, StoredTensor>, param: &Param) -> Result<Tensor> {
+    let Some(tensor) = values.get(&param.name) else {
+        return Err(Error::weights(format!("{}: has no value", param.name)));
+    };
+    if tensor.shape != param.shape() {
+        return Err(shape_error(&param.name, param.shape(), &tensor.shape));
+    }
+    tensor.to_tensor(param.var.dtype(), param.var.device())
 }
 
 fn shape_error(name: &str, expected: &[usize], got: &[usize]) -> Error {

@@ -12,7 +12,7 @@ use care_data::demo::DemoSplit;
 use care_data::{Preprocess, Scale};
 use care_heads::registry::{NetworkConfig, Task};
 use care_nn::checkpoint::{Checkpoint, Select, StoredTensor};
-use care_nn::load::{LoadOptions, check, load_strict, to_checkpoint};
+use care_nn::load::{LoadOptions, check, load_strict, require_fit, to_checkpoint};
 use care_nn::recipe::{self, Override};
 use care_nn::{Conv3x3, ParamStore, Purpose};
 use care_types::LabelMap;
@@ -46,6 +46,18 @@ pub struct Spec {
     pub preprocess: Preprocess,
     /// Classes in the order in which the network predicts them.
     pub classes: LabelMap,
+}
+
+impl Spec {
+    /// Changes how the detector is run.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        let Overrides { scale, score_threshold, nms_iou, max_per_image } = *overrides;
+        self.preprocess.scale = scale.unwrap_or(self.preprocess.scale);
+        let Some(select) = self.network.select_mut() else { return };
+        *select.score_threshold = score_threshold.unwrap_or(*select.score_threshold);
+        *select.nms_iou = nms_iou.unwrap_or(*select.nms_iou);
+        *select.max_per_image = max_per_image.unwrap_or(*select.max_per_image);
+    }
 }
 
 /// Where the numbers come from.
@@ -253,6 +265,47 @@ impl Weights {
     /// Reads a detector's weights file.
     ///
     /// # Errors
+    /// Those of [`WeightsFile::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let WeightsFile { spec, provenance, checkpoint, store } = WeightsFile::open(path)?;
+        load_strict(&store, &checkpoint, &LoadOptions::whole())?;
+        Ok(Self { spec, provenance, store })
+    }
+
+    /// Writes everything to a `.safetensors` file: beside it, then renamed over it.
+    ///
+    /// # Errors
+    /// `Config` when the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write(path, &self.spec, &self.provenance, &self.store)
+    }
+
+    /// Builds the detector for inference. Its layers pack their own copy of the numbers, so the store is let go.
+    ///
+    /// # Errors
+    /// `Config` when the parts of the detector do not fit each other.
+    pub fn into_predictor(self, conv3x3: Conv3x3) -> Result<Predictor> {
+        let network = self.spec.network.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
+        let_go(self.store);
+        Predictor::new(network, self.spec.preprocess, self.spec.classes)
+    }
+}
+
+/// A detector's weights file that was looked through: it says what it is, and its tensors fit that. Their values are read when they are needed.
+pub struct WeightsFile {
+    /// What the detector is.
+    pub spec: Spec,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+    checkpoint: Checkpoint,
+    /// Declares what the checkpoint holds.
+    store: ParamStore,
+}
+
+impl WeightsFile {
+    /// Looks through a detector's weights file.
+    ///
+    /// # Errors
     /// `Config` when there is no such file; `Weights` when it cannot be read, does not say what it is, or its tensors do
     /// not fit what it says.
     pub fn open(path: &Path) -> Result<Self> {
@@ -267,34 +320,16 @@ impl Weights {
         let provenance = read_json(&checkpoint, PROVENANCE_KEY, path)?.unwrap_or_default();
         let store = declared(&spec.network, ParamStore::blank(candle_core::Device::Cpu))
             .map_err(|e| Error::weights(e.to_string()).context(path.display()))?;
-        load_strict(&store, &checkpoint, &LoadOptions::whole())?;
-        Ok(Self { spec, provenance, store })
+        require_fit(&store, &checkpoint, &LoadOptions::whole())?;
+        Ok(Self { spec, provenance, checkpoint, store })
     }
 
-    /// Writes everything to a `.safetensors` file: beside it, then renamed over it.
+    /// Builds the detector for inference: every layer reads its numbers from the file and packs them.
     ///
     /// # Errors
-    /// `Config` when the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        write(path, &self.spec, &self.provenance, &self.store)
-    }
-
-    /// Changes how the detector is run.
-    pub fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { scale, score_threshold, nms_iou, max_per_image } = *overrides;
-        self.spec.preprocess.scale = scale.unwrap_or(self.spec.preprocess.scale);
-        let Some(select) = self.spec.network.select_mut() else { return };
-        *select.score_threshold = score_threshold.unwrap_or(*select.score_threshold);
-        *select.nms_iou = nms_iou.unwrap_or(*select.nms_iou);
-        *select.max_per_image = max_per_image.unwrap_or(*select.max_per_image);
-    }
-
-    /// Builds the detector for inference. Its layers pack their own copy of the numbers, so the store is let go.
-    ///
-    /// # Errors
-    /// `Config` when the parts of the detector do not fit each other.
+    /// `Config` when the parts of the detector do not fit each other, `Weights` when the file cannot be read any more.
     pub fn into_predictor(self, conv3x3: Conv3x3) -> Result<Predictor> {
-        let network = self.spec.network.build(&self.store.root(Purpose::Infer { conv3x3 }))?;
+        let network = self.spec.network.build(&self.store.root_reading(self.checkpoint.tensors, conv3x3))?;
         let_go(self.store);
         Predictor::new(network, self.spec.preprocess, self.spec.classes)
     }

@@ -117,7 +117,7 @@ fn what_is_saved_is_opened_again() {
         nms_iou: Some(0.1),
         max_per_image: Some(3),
     };
-    opened.apply(&overrides);
+    opened.spec.apply(&overrides);
     let select = opened.spec.network.select_mut().expect("a detector");
     assert_eq!((*select.score_threshold, *select.nms_iou, *select.max_per_image), (0.9, 0.1, 3));
     assert_eq!((opened.spec.preprocess.scale.long, opened.spec.preprocess.scale.short), (320, 320));

@@ -13,37 +13,39 @@ mod weight_grad;
 
 use std::ops::Range;
 
-use crate::buffer::{AlignedVec, LINE};
+use crate::buffer::LINE;
 use crate::conv::{ConvShape, check_levels};
 use crate::count;
 use crate::epilogue::{Act, RowBlock};
 use crate::gelu_row;
-use crate::gemm::PANEL;
 use crate::gemm::tile::{self, Ahead, Rows, Start, Tap};
+use crate::gemm::{PANEL, PackedMatrix};
 use crate::isa::Isa;
 use crate::map::{Map, MapMut};
 use crate::par::{self, SharedMut};
-use crate::scratch;
+use crate::scratch::{self, Scratch};
 use tiling::Tiling;
-use transform::{InputTile, OUT, OutputTile, POINTS, SIDE};
+use transform::{InputTile, KernelPanel, OUT, OutputTile, POINTS, SIDE, TAPS};
 pub use weight_grad::{conv3x3_weight_grad, conv3x3_weight_grad_with};
 
-/// Weights of a 3×3 convolution (stride 1, padding 1), transformed and packed.
+/// Weights of a 3×3 convolution (stride 1, padding 1), packed. What is multiplied is four times as large ([`Points`]) and made for each call.
 #[derive(Clone, Debug)]
 pub struct PackedWinograd {
     shape: ConvShape,
-    /// `[point][panel][ci][PANEL]`: what a task reads, front to back.
-    weights: AlignedVec,
-    bias: AlignedVec,
+    /// Row `i · 9 + tap` of a panel holds that tap of input channel `i`.
+    kernels: PackedMatrix,
 }
 
 impl PackedWinograd {
-    /// Transforms and packs `w`, `[co][ci][3][3]` (the layout of PyTorch). No bias means zeros.
+    /// Packs `w`, `[co][ci][3][3]` (the layout of PyTorch). No bias means zeros.
     ///
     /// # Panics
     /// When the lengths do not fit.
     pub fn pack(w: &[f32], co: usize, ci: usize, bias: Option<&[f32]>) -> PackedWinograd {
-        PackedWinograd::transformed(w, (co, ci), bias, |o, i, tap| (o * ci + i) * 9 + tap)
+        PackedWinograd {
+            shape: ConvShape::square(co, ci, 3, 1, 1),
+            kernels: PackedMatrix::pack(w, co, ci * TAPS, bias),
+        }
     }
 
     /// For the gradient by the input of a convolution with weights `w`, `[ci][co][3][3]`: channels exchanged, kernels turned by 180°.
@@ -51,57 +53,54 @@ impl PackedWinograd {
     /// # Panics
     /// When the lengths do not fit.
     pub fn pack_turned(w: &[f32], co: usize, ci: usize) -> PackedWinograd {
-        PackedWinograd::transformed(w, (co, ci), None, |o, i, tap| (i * co + o) * 9 + 8 - tap)
-    }
-
-    /// `at(o, i, tap)` is where a weight stands in `w`.
-    fn transformed(
-        w: &[f32],
-        (co, ci): (usize, usize),
-        bias: Option<&[f32]>,
-        at: impl Fn(usize, usize, usize) -> usize + Sync,
-    ) -> PackedWinograd {
-        assert_eq!(w.len(), co * ci * 9, "weights of a 3×3 convolution {ci} -> {co}");
-        let bias = bias.map_or(AlignedVec::zeros(co), AlignedVec::from_slice);
-        assert_eq!(bias.len(), co, "one bias per output channel");
-        let panels = co.div_ceil(PANEL);
-        let mut weights = AlignedVec::zeros(POINTS * panels * ci * PANEL);
-        let (shared, isa) = (SharedMut::new(&mut weights), Isa::current());
-        // one row of a panel of every point at a time: kernels are transformed once, and every write is a whole row
-        par::for_each(panels * ci, w.len() * POINTS, |task| {
-            let (panel, i) = (task / ci, task % ci);
-            let mut taps = [[0.0; PANEL]; 9];
-            for column in 0..PANEL.min(co - panel * PANEL) {
-                for (tap, row) in taps.iter_mut().enumerate() {
-                    row[column] = w[at(panel * PANEL + column, i, tap)];
-                }
+        assert_eq!(w.len(), co * ci * TAPS, "weights of a 3×3 convolution {co} -> {ci}");
+        let mut turned = scratch::take(w.len());
+        for (o, row) in turned.chunks_exact_mut((ci * TAPS).max(1)).enumerate() {
+            for (i, kernel) in row.chunks_exact_mut(TAPS).enumerate() {
+                let from = &w[(i * co + o) * TAPS..][..TAPS];
+                kernel.iter_mut().zip(from.iter().rev()).for_each(|(to, &value)| *to = value);
             }
-            let mut rows = [[0.0; PANEL]; POINTS];
-            transform::kernels(isa, &taps, &mut rows);
-            for (point, row) in rows.iter().enumerate() {
-                let at = ((point * panels + panel) * ci + i) * PANEL;
-                // SAFETY: at + PANEL ≤ POINTS · panels · ci · PANEL, and every task has rows of its own.
-                unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), shared.get().add(at), PANEL) };
-            }
-        });
-        let shape = ConvShape::square(co, ci, 3, 1, 1);
-        PackedWinograd { shape, weights, bias }
-    }
-
-    /// Panels of a point.
-    fn panels(&self) -> usize {
-        self.shape.co.div_ceil(PANEL)
-    }
-
-    /// The weights of a panel, counted over the panels of all points; behind the last one comes the first.
-    fn panel(&self, panel: usize) -> &[f32] {
-        let size = self.shape.ci * PANEL;
-        &self.weights[panel % (POINTS * self.panels()) * size..][..size]
+        }
+        PackedWinograd::pack(&turned, co, ci, None)
     }
 
     /// The shape of the convolution.
     pub fn shape(&self) -> ConvShape {
         self.shape
+    }
+}
+
+/// The values of all kernels at the 36 points, `[point][panel][ci][PANEL]`: what a task reads, front to back.
+///
+/// They are made anew by every call, in pooled memory. Kept, those of a detector would be 140 MB, written once and then read from memory in
+/// every pass; made, they are read where they were just written, from the third-level cache.
+struct Points {
+    values: Scratch,
+    /// From one point to the next. Not a multiple of 4096 bytes, because the transform writes 36 streams at once.
+    slab: usize,
+    panels: usize,
+    /// Floats of a panel.
+    size: usize,
+}
+
+impl Points {
+    fn new(isa: Isa, w: &PackedWinograd) -> Points {
+        let (panels, size) = (w.kernels.panel_count(), w.shape.ci * PANEL);
+        let slab = panels * size + LINE;
+        let mut values = scratch::take(POINTS * slab);
+        let (shared, transform) = (SharedMut::new(&mut values), transform::kernels(isa));
+        par::for_each(panels, POINTS * panels * size, |panel| {
+            let (from, ci) = (w.kernels.panel(panel).as_ptr(), w.shape.ci);
+            // SAFETY: a packed panel has `ci · 9` rows; each slab has room for `panels` panels, and every task has one of its own.
+            unsafe { transform(&KernelPanel { from, ci, to: shared.get().add(panel * size), slab }) };
+        });
+        Points { values, slab, panels, size }
+    }
+
+    /// A panel, counted over the panels of all points; behind the last one comes the first.
+    fn panel(&self, panel: usize) -> &[f32] {
+        let (point, panel) = (panel / self.panels % POINTS, panel % self.panels);
+        &self.values[point * self.slab + panel * self.size..][..self.size]
     }
 }
 
@@ -141,9 +140,13 @@ pub fn conv3x3_winograd_with(
     let (total, ConvShape { co, ci, .. }) = (first, w.shape);
     let work = total * POINTS * co * ci;
     count::add(xs.iter().map(Map::pixels).sum::<usize>() * 9 * co * ci);
+    if total == 0 {
+        return;
+    }
     let cut = Cut::new(total, par::threads_for(work));
     let zeros = scratch::take_zeroed(ci);
-    let pass = Pass { isa, w, act, levels: &levels, zeros: &zeros };
+    let points = Points::new(isa, w);
+    let pass = Pass { isa, w, points: &points, act, levels: &levels, zeros: &zeros };
     par::for_each(cut.tasks(), work, |task| {
         // SAFETY: `check_levels` has checked all shapes, and tiles are disjoint parts of the outputs.
         unsafe { pass.tiles(cut.tiles(task)) };
@@ -217,6 +220,7 @@ fn level_of<T>(levels: &[T], tiling: impl Fn(&T) -> &Tiling, tile: usize) -> &T 
 struct Pass<'a> {
     isa: Isa,
     w: &'a PackedWinograd,
+    points: &'a Points,
     act: Act,
     levels: &'a [Level<'a>],
     /// `ci` zeros.
@@ -265,7 +269,7 @@ impl Pass<'_> {
     unsafe fn multiply(&self, m: usize, (v, v_slab): (&[f32], usize), (out, out_slab): (&mut [f32], usize)) {
         let kernel = tile::rows(self.isa);
         let ConvShape { co, ci, .. } = self.w.shape;
-        let panels = self.w.panels();
+        let panels = self.points.panels;
         for (point, panel) in (0..POINTS).flat_map(|point| (0..panels).map(move |panel| (point, panel))) {
             let column = panel * PANEL;
             // SAFETY: the slabs hold `m` rows; the last panel writes only the columns that exist.
@@ -275,14 +279,14 @@ impl Pass<'_> {
                     lda: ci.next_multiple_of(LINE),
                     m,
                     taps: &[Tap { offset: 0, k0: 0, len: ci }],
-                    panel: self.w.panel(point * panels + panel),
+                    panel: self.points.panel(point * panels + panel),
                     start: Start::Bias(NO_BIAS.as_ptr()),
                     c: out[point * out_slab + column..].as_mut_ptr(),
                     ldc: co.next_multiple_of(LINE),
                     columns: PANEL.min(co - column),
                     relu: false,
                     residuals: &[],
-                    ahead: Ahead::of(self.w.panel(point * panels + panel + 1)),
+                    ahead: Ahead::of(self.points.panel(point * panels + panel + 1)),
                 });
             }
         }
@@ -301,7 +305,7 @@ impl Pass<'_> {
                 inside.map_or(nobody, |pixel| unsafe { level.out.get().add(pixel * level.out_stride) })
             });
             let from = m[i * c.next_multiple_of(LINE)..].as_ptr();
-            let (bias, relu) = (self.w.bias.as_ptr(), self.act == Act::Relu);
+            let (bias, relu) = (self.w.kernels.bias.as_ptr(), self.act == Act::Relu);
             // SAFETY: every pixel has `co` channels to itself (checked), the slabs hold row `i`.
             unsafe { kernel(&OutputTile { from, slab, bias, relu, pixels, c }) };
             if self.act == Act::Gelu {

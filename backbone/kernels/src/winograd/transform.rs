@@ -4,7 +4,6 @@
 
 #![allow(clippy::needless_range_loop)] // columns of arrays, and closures would not inherit the target feature
 
-use crate::backward::vectorised;
 use crate::buffer::LINE;
 use crate::gemm::PANEL;
 use crate::simd::{Simd, per_isa};
@@ -26,28 +25,73 @@ pub(super) const KERNEL: [[f64; 3]; SIDE] = [
     [0.0, 0.0, 1.0],
 ];
 
-vectorised!(
-    /// `G g Gᵀ` of 32 kernels side by side, in f64 (weights are packed once for many pixels).
-    pub(super) fn kernels(taps: &[[f32; PANEL]; 9], out: &mut [[f32; PANEL]; POINTS]) = kernels_body
-);
+/// Taps of a kernel.
+pub(super) const TAPS: usize = 9;
+
+/// The kernels of a panel of output channels.
+pub(super) struct KernelPanel {
+    /// `[ci][9][PANEL]`.
+    pub(super) from: *const f32,
+    /// Input channels.
+    pub(super) ci: usize,
+    /// The values at point `i`, `[ci][PANEL]`, go to `to + i · slab`.
+    pub(super) to: *mut f32,
+    pub(super) slab: usize,
+}
+
+per_isa! {
+    /// `G g Gᵀ` of every kernel.
+    ///
+    /// # Safety
+    /// `from` holds `ci · 9` rows of a panel, and each of the 36 slabs has room for `ci`.
+    pub(super) fn kernels(panel: &KernelPanel) = kernels_body;
+}
 
 #[inline(always)]
-fn kernels_body<const FMA: bool>(taps: &[[f32; PANEL]; 9], out: &mut [[f32; PANEL]; POINTS]) {
-    let mut half = [[[0.0f64; PANEL]; 3]; SIDE];
-    for (row, factors) in half.iter_mut().zip(&KERNEL) {
-        for (x, values) in row.iter_mut().enumerate() {
-            for (l, value) in values.iter_mut().enumerate() {
-                let column = [taps[x][l], taps[3 + x][l], taps[6 + x][l]].map(f64::from);
-                *value = factors[0] * column[0] + factors[1] * column[1] + factors[2] * column[2];
+unsafe fn kernels_body<S: Simd>(s: S, panel: &KernelPanel) {
+    for i in 0..panel.ci {
+        for c in (0..PANEL).step_by(S::LANES) {
+            // SAFETY: the caller vouches for the rows of every input channel; LANES divides PANEL.
+            unsafe {
+                let (from, to) = (panel.from.add(i * TAPS * PANEL + c), panel.to.add(i * PANEL + c));
+                kernel_lanes(s, from, to, panel.slab);
             }
         }
     }
-    for (point, values) in out.iter_mut().enumerate() {
-        let (row, factors) = (&half[point / SIDE], &KERNEL[point % SIDE]);
-        for (l, value) in values.iter_mut().enumerate() {
-            *value = (factors[0] * row[0][l] + factors[1] * row[1][l] + factors[2] * row[2][l]) as f32;
+}
+
+#[inline(always)]
+unsafe fn kernel_lanes<S: Simd>(s: S, from: *const f32, to: *mut f32, slab: usize) {
+    let mut columns = [[s.zero(); SIDE]; 3];
+    // SAFETY: as in `kernels_body`.
+    unsafe {
+        for (x, column) in columns.iter_mut().enumerate() {
+            *column = kernel_line(s, [0, 1, 2].map(|y| s.load(from.add((y * 3 + x) * PANEL))));
+        }
+        for y in 0..SIDE {
+            let row = kernel_line(s, [columns[0][y], columns[1][y], columns[2][y]]);
+            for (x, value) in row.into_iter().enumerate() {
+                s.store(to.add((y * SIDE + x) * slab), value);
+            }
         }
     }
+}
+
+/// G times three values.
+#[inline(always)]
+fn kernel_line<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; SIDE] {
+    let sixth = s.splat(-1.0 / 6.0);
+    let (near, near_odd) = (s.mul(sixth, s.add(g[0], g[2])), s.mul(sixth, g[1]));
+    let far = s.fma(s.splat(1.0 / 24.0), g[0], s.mul(s.splat(1.0 / 6.0), g[2]));
+    let far_odd = s.mul(s.splat(1.0 / 12.0), g[1]);
+    [
+        s.mul(s.splat(0.25), g[0]),
+        s.add(near, near_odd),
+        s.sub(near, near_odd),
+        s.add(far, far_odd),
+        s.sub(far, far_odd),
+        g[2],
+    ]
 }
 
 /// One tile of input pixels. Pixels outside of the map point to zeros.
@@ -209,17 +253,24 @@ mod tests {
     use crate::isa::Isa;
 
     #[test]
-    fn a_kernel_of_one_tap_transforms_to_the_outer_product_of_its_columns() {
+    fn kernels_are_transformed_as_their_definition_says() {
+        const CI: usize = 3;
+        const SLAB: usize = CI * PANEL + LINE;
+        let g: Vec<f32> = (0..CI * TAPS * PANEL).map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect();
         for isa in Isa::available() {
-            let (mut taps, mut points) = ([[0.0; PANEL]; 9], [[f32::NAN; PANEL]; POINTS]);
-            taps[2 * 3 + 1][17] = 24.0; // third row, second column
-            kernels(isa, &taps, &mut points);
-            for (i, row) in points.iter().enumerate() {
-                for (column, &value) in row.iter().enumerate() {
-                    let of_one = 24.0 * KERNEL[i / SIDE][2] * KERNEL[i % SIDE][1];
-                    let want = if column == 17 { of_one } else { 0.0 };
-                    assert!((f64::from(value) - want).abs() < 1e-6);
-                }
+            let mut to = vec![0.0; POINTS * SLAB];
+            // SAFETY: the buffers are as large as the panel says.
+            unsafe {
+                kernels(isa)(&KernelPanel { from: g.as_ptr(), ci: CI, to: to.as_mut_ptr(), slab: SLAB })
+            };
+            for (point, i, c) in
+                (0..POINTS).flat_map(|p| (0..CI * PANEL).map(move |j| (p, j / PANEL, j % PANEL)))
+            {
+                let tap = |t: usize| f64::from(g[(i * TAPS + t) * PANEL + c]);
+                let factor = |t: usize| KERNEL[point / SIDE][t / 3] * KERNEL[point % SIDE][t % 3];
+                let want: f64 = (0..TAPS).map(|t| factor(t) * tap(t)).sum();
+                let got = f64::from(to[point * SLAB + i * PANEL + c]);
+                assert!((got - want).abs() < 3e-7, "{isa}: point {point}, {i}, {c}: {got}, expected {want}");
             }
         }
     }

@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use tensor::Source;
 
 pub use dtype::Dtype;
 pub use tensor::StoredTensor;
@@ -62,7 +64,7 @@ struct Contents {
 }
 
 impl Checkpoint {
-    /// Reads a file.
+    /// Reads a file. The values of a `.safetensors` file stay in it until they are asked for, and it stays open.
     ///
     /// # Errors
     /// `Config` when there is no such file; `Weights` naming the file when it cannot be read or does not hold what
@@ -77,7 +79,10 @@ impl Checkpoint {
         if file.metadata().is_ok_and(|m| m.is_dir()) {
             return Err(Error::config(format!("weights file `{source}`: it is a folder")));
         }
-        Self::from_reader(BufReader::new(file), &source, select)
+        Self::of(
+            &source,
+            read_any(file, select, |file, size| Ok(Source::File(Arc::new(Mutex::new(file)), size))),
+        )
     }
 
     /// Reads a file that is in memory; `source` names it in messages.
@@ -85,11 +90,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(bytes: &[u8], source: &str, select: &Select) -> Result<Self> {
-        Self::from_reader(Cursor::new(bytes), source, select)
+        Self::of(source, read_any(Cursor::new(bytes), select, |reader, _| in_memory(reader)))
     }
 
-    fn from_reader(reader: impl Read + Seek, source: &str, select: &Select) -> Result<Self> {
-        let contents = read_any(reader, select).map_err(|e| e.context(format!("weights file `{source}`")))?;
+    fn of(source: &str, contents: Result<Contents>) -> Result<Self> {
+        let contents = contents.map_err(|e| e.context(format!("weights file `{source}`")))?;
         let Contents { tensors, metadata, top_level_keys, selected, skipped } = contents;
         Ok(Self { tensors, metadata, top_level_keys, selected, skipped, source: source.to_string() })
     }
@@ -114,7 +119,12 @@ fn damaged(why: impl std::fmt::Display) -> Error {
     Error::weights(format!("the file is damaged or cut off; copy or download it again ({why})"))
 }
 
-fn read_any(mut reader: impl Read + Seek, select: &Select) -> Result<Contents> {
+/// `source` makes what the tensors of a safetensors file are parts of from the reader and the size.
+fn read_any<R: Read + Seek>(
+    mut reader: R,
+    select: &Select,
+    source: impl FnOnce(R, usize) -> Result<Source>,
+) -> Result<Contents> {
     let io = |e: std::io::Error| Error::weights(e);
     let size = reader.seek(std::io::SeekFrom::End(0)).map_err(io)?;
     reader.rewind().map_err(io)?;
@@ -122,15 +132,24 @@ fn read_any(mut reader: impl Read + Seek, select: &Select) -> Result<Contents> {
     reader.by_ref().take(512).read_to_end(&mut head).map_err(io)?;
     reader.rewind().map_err(io)?;
     if head.starts_with(b"PK\x03\x04") {
-        return pth::read_zip(reader, size, select);
+        return pth::read_zip(BufReader::new(reader), size, select);
     }
-    let legacy = pth::is_legacy(&head);
-    if !legacy && !safetensors_file::is_safetensors(&head, size) {
+    if pth::is_legacy(&head) {
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        reader.read_to_end(&mut bytes).map_err(io)?;
+        return pth::read_legacy(&bytes, select);
+    }
+    if !safetensors_file::is_safetensors(&head, size) {
         return Err(Error::weights(what_it_is_not(&head, size)));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    reader.read_to_end(&mut bytes).map_err(io)?;
-    if legacy { pth::read_legacy(&bytes, select) } else { safetensors_file::read(bytes, select) }
+    let size = usize::try_from(size).map_err(|_| Error::weights("it is too large for this machine"))?;
+    safetensors_file::read(source(reader, size)?, select)
+}
+
+fn in_memory(mut reader: impl Read) -> Result<Source> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).map_err(Error::weights)?;
+    Ok(Source::Memory(Arc::new(bytes)))
 }
 
 /// The usual ways in which a file is not a checkpoint.

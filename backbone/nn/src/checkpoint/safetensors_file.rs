@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, SafeTensorError};
 
 use super::dtype::Dtype;
-use super::tensor::Blob;
+use super::tensor::{Blob, Source};
 use super::{Contents, Select, StoredTensor, damaged};
 use crate::error::{Error, Result};
 
@@ -26,22 +26,21 @@ pub(super) fn is_safetensors(head: &[u8], size: u64) -> bool {
     }
 }
 
-pub(super) fn read(bytes: Vec<u8>, select: &Select) -> Result<Contents> {
+/// The tensors of a file that [`is_safetensors`]; their values stay where they are.
+pub(super) fn read(source: Source, select: &Select) -> Result<Contents> {
     if let Select::Ema | Select::Key(_) = select {
         return Err(Error::weights("a safetensors file has no keys to choose from"));
     }
-    let (header, metadata) =
-        SafeTensors::read_metadata(&bytes).map_err(|e| damaged(format_args!("its header: {e}")))?;
+    let (header, metadata) = header_of(&source)?;
     let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
     infos.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
-    let buffer = Arc::new(bytes);
     let mut tensors = Vec::with_capacity(infos.len());
     for (name, info) in infos {
         let dtype = Dtype::from_safetensors(info.dtype).ok_or_else(|| {
             Error::weights(format!("{name}: element type {:?} is not supported", info.dtype))
         })?;
         let (start, end) = info.data_offsets;
-        let data = Blob::slice(&buffer, 8 + header + start, end - start)
+        let data = Blob::slice(&source, header + start, end - start)
             .ok_or_else(|| damaged(format_args!("the data of {name} is not in it")))?;
         tensors.push(StoredTensor { name, dtype, shape: info.shape.clone(), data });
     }
@@ -52,6 +51,24 @@ pub(super) fn read(bytes: Vec<u8>, select: &Select) -> Result<Contents> {
     }
     let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok(Contents { tensors, metadata, top_level_keys: Vec::new(), selected: None, skipped: Vec::new() })
+}
+
+/// The header, and the bytes before the data. Says what `SafeTensors::read_metadata` says, which wants the whole file in memory.
+fn header_of(source: &Source) -> Result<(usize, Metadata)> {
+    let broken = |e: SafeTensorError| damaged(format_args!("its header: {e}"));
+    let length = source.read(0, 8)?.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    let length = usize::try_from(length).ok().filter(|&length| length <= MAX_HEADER);
+    let length = length.ok_or_else(|| broken(SafeTensorError::HeaderTooLarge))?;
+    let head = source.read(0, 8 + length)?;
+    let metadata = serde_json::from_slice::<Metadata>(&head[8..]);
+    if let Some(metadata) =
+        metadata.ok().filter(|m| m.data_len().checked_add(head.len()) == Some(source.len()))
+    {
+        return Ok((head.len(), metadata));
+    }
+    // The crate compares the size of the file last, here with that of a file without data.
+    let wrong = SafeTensors::read_metadata(&head).err();
+    Err(broken(wrong.unwrap_or(SafeTensorError::MetadataIncompleteBuffer)))
 }
 
 pub(super) fn write(
@@ -78,7 +95,7 @@ pub(super) fn write(
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
     out.write_all(&header).map_err(io)?;
     for tensor in ordered {
-        out.write_all(tensor.bytes()).map_err(io)?;
+        out.write_all(&tensor.bytes()?).map_err(io)?;
     }
     out.flush().map_err(io)?;
     drop(out);
@@ -109,7 +126,7 @@ fn header(tensors: &[&StoredTensor], metadata: &BTreeMap<String, String>) -> Res
         if !names.insert(&tensor.name) || tensor.name == "__metadata__" {
             return Err(Error::internal(format!("two tensors are called `{}`", tensor.name)));
         }
-        let end = offset + tensor.bytes().len();
+        let end = offset + tensor.data.len();
         let (name, dtype, shape) = (quote(&tensor.name), tensor.dtype.to_safetensors(), &tensor.shape);
         let shape = serde_json::Value::from(shape.clone());
         parts.push(format!(
@@ -161,15 +178,33 @@ mod tests {
         assert_eq!(read.tensors.len(), written.tensors.len());
         for t in &written.tensors {
             let back = read.get(&t.name).unwrap();
-            assert_eq!((back.dtype, &back.shape, back.bytes()), (t.dtype, &t.shape, t.bytes()));
+            assert_eq!(
+                (back.dtype, &back.shape, back.bytes().unwrap()),
+                (t.dtype, &t.shape, t.bytes().unwrap())
+            );
         }
         let bytes = std::fs::read(&path).unwrap();
         let theirs = SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(theirs.tensor("z.weight").unwrap().data(), written.tensors[0].bytes());
+        assert_eq!(theirs.tensor("z.weight").unwrap().data(), &*written.tensors[0].bytes().unwrap());
         // wide types first, then the given order
         let order: Vec<&str> = read.tensors.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(order.iter().position(|n| *n == "count"), Some(0));
         assert!(order.iter().position(|n| *n == "z.weight") < order.iter().position(|n| *n == "a.weight"));
+    }
+
+    #[test]
+    fn values_are_read_when_asked_for_and_a_file_that_was_cut_meanwhile_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        example().write_safetensors(&path).unwrap();
+        let read = Checkpoint::read(&path, &Select::Auto).unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size - 3).unwrap();
+        assert!(read.get("z.weight").unwrap().to_f32().is_ok());
+        let e = read.get("flags").unwrap().to_i64().unwrap_err().to_string();
+        assert!(e.contains("flags") && e.contains("cut off"), "{e}");
+        let e = Checkpoint::read(&path, &Select::Auto).unwrap_err().to_string();
+        assert!(e.contains("its header: incomplete metadata, file not fully covered"), "{e}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! One tensor of a checkpoint: raw bytes until somebody asks for numbers.
+//! One tensor of a checkpoint: raw bytes until somebody asks for numbers, and in the file until then where the format allows it.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -8,28 +11,65 @@ use half::{bf16, f16};
 use super::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// A range of a shared buffer.
+/// Bytes that are read from a file at a time; a multiple of every element's size.
+const PART: usize = 1 << 17;
+
+/// Bytes that tensors are parts of.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Memory(Arc<Vec<u8>>),
+    /// An open file, and its size when it was opened.
+    File(Arc<Mutex<File>>, usize),
+}
+
+impl Source {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::File(_, size) => *size,
+        }
+    }
+
+    /// `len` bytes from `start`, which [`Blob::slice`] or the caller has found to be there.
+    pub(crate) fn read(&self, start: usize, len: usize) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes) => Ok(Cow::Borrowed(&bytes[start..start + len])),
+            Self::File(file, _) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = Vec::with_capacity(len);
+                file.seek(SeekFrom::Start(start as u64)).map_err(Error::weights)?;
+                file.by_ref().take(len as u64).read_to_end(&mut bytes).map_err(Error::weights)?;
+                if bytes.len() < len {
+                    return Err(Error::weights("the file was cut off while it was being read"));
+                }
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// A range of shared bytes.
 #[derive(Clone)]
 pub(crate) struct Blob {
-    buffer: Arc<Vec<u8>>,
+    source: Source,
     start: usize,
     len: usize,
 }
 
 impl Blob {
-    /// `buffer[start..start + len]`, or `None` when that is out of bounds.
-    pub(crate) fn slice(buffer: &Arc<Vec<u8>>, start: usize, len: usize) -> Option<Self> {
+    /// `source[start..start + len]`, or `None` when that is out of bounds.
+    pub(crate) fn slice(source: &Source, start: usize, len: usize) -> Option<Self> {
         let end = start.checked_add(len)?;
-        (end <= buffer.len()).then(|| Self { buffer: buffer.clone(), start, len })
+        (end <= source.len()).then(|| Self { source: source.clone(), start, len })
     }
 
     pub(crate) fn owned(bytes: Vec<u8>) -> Self {
         let len = bytes.len();
-        Self { buffer: Arc::new(bytes), start: 0, len }
+        Self { source: Source::Memory(Arc::new(bytes)), start: 0, len }
     }
 
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.len]
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 }
 
@@ -88,29 +128,31 @@ impl StoredTensor {
         Self::new(name, dtype, tensor.dims(), bytes)
     }
 
-    /// The elements, C order, little endian.
-    pub fn bytes(&self) -> &[u8] {
-        self.data.bytes()
+    /// The elements, C order, little endian; read from the file if they are still there.
+    ///
+    /// # Errors
+    /// `Weights` when the file cannot be read any more.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        self.data.source.read(self.data.start, self.data.len).map_err(|e| e.context(&self.name))
     }
 
     /// Number of elements.
     pub fn count(&self) -> usize {
-        self.bytes().len() / self.dtype.size()
+        self.data.len / self.dtype.size()
     }
 
     /// The elements as f32: f16 and bf16 widened exactly, f64 rounded to nearest.
     ///
     /// # Errors
-    /// `Weights` when the elements are not floating point numbers.
+    /// `Weights` when the elements are not floating point numbers, or cannot be read.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let b = self.bytes();
-        Ok(match self.dtype {
-            Dtype::F32 => values(b, f32::from_le_bytes),
-            Dtype::F64 => values(b, |x| f64::from_le_bytes(x) as f32),
-            Dtype::F16 => values(b, |x| f16::from_le_bytes(x).to_f32()),
-            Dtype::BF16 => values(b, |x| bf16::from_le_bytes(x).to_f32()),
-            other => return Err(self.type_error("a floating point type", other)),
-        })
+        match self.dtype {
+            Dtype::F32 => self.values(f32::from_le_bytes),
+            Dtype::F64 => self.values(|x| f64::from_le_bytes(x) as f32),
+            Dtype::F16 => self.values(|x| f16::from_le_bytes(x).to_f32()),
+            Dtype::BF16 => self.values(|x| bf16::from_le_bytes(x).to_f32()),
+            other => Err(self.type_error("a floating point type", other)),
+        }
     }
 
     /// The same numbers as f16 (round to nearest), half the size of f32. Integers stay as they are.
@@ -131,19 +173,30 @@ impl StoredTensor {
     /// The elements as i64; bool as 0 and 1.
     ///
     /// # Errors
-    /// `Weights` when the elements are not integers that fit.
+    /// `Weights` when the elements are not integers that fit, or cannot be read.
     pub fn to_i64(&self) -> Result<Vec<i64>> {
-        let b = self.bytes();
-        Ok(match self.dtype {
-            Dtype::Bool | Dtype::U8 => values(b, |x: [u8; 1]| i64::from(x[0])),
-            Dtype::I8 => values(b, |x| i64::from(i8::from_le_bytes(x))),
-            Dtype::I16 => values(b, |x| i64::from(i16::from_le_bytes(x))),
-            Dtype::U16 => values(b, |x| i64::from(u16::from_le_bytes(x))),
-            Dtype::I32 => values(b, |x| i64::from(i32::from_le_bytes(x))),
-            Dtype::U32 => values(b, |x| i64::from(u32::from_le_bytes(x))),
-            Dtype::I64 => values(b, i64::from_le_bytes),
-            other => return Err(self.type_error("an integer type", other)),
-        })
+        match self.dtype {
+            Dtype::Bool | Dtype::U8 => self.values(|x: [u8; 1]| i64::from(x[0])),
+            Dtype::I8 => self.values(|x| i64::from(i8::from_le_bytes(x))),
+            Dtype::I16 => self.values(|x| i64::from(i16::from_le_bytes(x))),
+            Dtype::U16 => self.values(|x| i64::from(u16::from_le_bytes(x))),
+            Dtype::I32 => self.values(|x| i64::from(i32::from_le_bytes(x))),
+            Dtype::U32 => self.values(|x| i64::from(u32::from_le_bytes(x))),
+            Dtype::I64 => self.values(i64::from_le_bytes),
+            other => Err(self.type_error("an integer type", other)),
+        }
+    }
+
+    /// The elements, by parts that stay in the cache between reading and conversion.
+    fn values<T, const N: usize>(&self, value: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
+        let Blob { source, start, len } = &self.data;
+        let mut values = Vec::with_capacity(len / N);
+        for at in (0..*len).step_by(PART) {
+            let part = source.read(start + at, PART.min(len - at)).map_err(|e| e.context(&self.name))?;
+            let (elements, _) = part.as_chunks::<N>();
+            values.extend(elements.iter().map(|e| value(*e)));
+        }
+        Ok(values)
     }
 
     /// As a candle tensor of type F32 (from floats) or I64 (from integers).
@@ -168,11 +221,6 @@ impl StoredTensor {
 
 fn le_bytes<T, const N: usize>(values: Vec<T>, bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
     values.into_iter().flat_map(bytes).collect()
-}
-
-fn values<T, const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    chunks.iter().map(|c| value(*c)).collect()
 }
 
 #[cfg(test)]

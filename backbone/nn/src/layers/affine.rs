@@ -3,6 +3,9 @@
 use crate::Result;
 use candle_core::Tensor;
 
+/// Sums that grow side by side: one alone would wait for each addition.
+const SUMS: usize = 8;
+
 /// `y = scale * x + shift` per channel: a batch norm whose statistics are fixed. Kept in f64, because the folded weights
 /// are rounded once.
 #[derive(Debug, Clone)]
@@ -50,19 +53,25 @@ impl Affine {
     /// Weights `[co, ci, taps]` and bias `[co]` of an unpadded convolution preceded by this map. (With zero padding the
     /// fold would be wrong at the border: the padding is not shifted.)
     pub fn fold_before(&self, weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let ci = self.scale.len();
-        let per_output = weight.len() / bias.len().max(1);
-        let taps = per_output / ci.max(1);
+        let per_output = (weight.len() / bias.len().max(1)).max(1);
+        let taps = per_output / self.scale.len().max(1);
+        // one factor and one offset for every weight of a row
+        let spread = |values: &[f64]| -> Vec<f64> {
+            values.iter().flat_map(|&v| std::iter::repeat_n(v, taps)).collect()
+        };
+        let (scale, shift) = (spread(&self.scale), spread(&self.shift));
         let mut folded = Vec::with_capacity(weight.len());
+        for row in weight.chunks_exact(per_output) {
+            folded.extend(row.iter().zip(&scale).map(|(&w, s)| (f64::from(w) * s) as f32));
+        }
         let mut shifted = Vec::with_capacity(bias.len());
-        for (row, &b) in weight.chunks(per_output.max(1)).zip(bias) {
-            let mut sum = f64::from(b);
-            for (i, &w) in row.iter().enumerate() {
-                let channel = i / taps;
-                folded.push((f64::from(w) * self.scale[channel]) as f32);
-                sum += f64::from(w) * self.shift[channel];
+        for (rows, bias) in weight.chunks(per_output * SUMS).zip(bias.chunks(SUMS)) {
+            let mut sums: [f64; SUMS] = std::array::from_fn(|r| bias.get(r).copied().map_or(0.0, f64::from));
+            for (i, t) in shift.iter().enumerate() {
+                let column = rows[i..].iter().step_by(per_output);
+                sums.iter_mut().zip(column).for_each(|(sum, &w)| *sum += f64::from(w) * t);
             }
-            shifted.push(sum as f32);
+            shifted.extend(sums[..bias.len()].iter().map(|&sum| sum as f32));
         }
         (folded, shifted)
     }

@@ -86,19 +86,25 @@ impl ConvParams {
 
     /// Weight and bias in C order; zeros for a missing bias.
     pub fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        self.with_values(|weight, bias| (weight.to_vec(), bias.to_vec()))
+    }
+
+    /// Calls `f` with weight and bias as [`ConvParams::values`] returns them, without copying the weight.
+    pub fn with_values<R>(&self, f: impl FnOnce(&[f32], &[f32]) -> R) -> Result<R> {
         let bias = self.bias.as_ref().map_or_else(|| Ok(vec![0.0; self.spec.co]), flat)?;
-        Ok((flat(&self.weight)?, bias))
+        view::with_values(&self.weight, |weight| f(weight, &bias))
     }
 
     /// The packed form, with a fixed affine map folded in front or behind.
     pub(super) fn pack(&self, fold: Fold<'_>, conv3x3: Conv3x3) -> Result<ConvKernel> {
-        let (weight, bias) = self.values()?;
-        let (weight, bias) = match fold {
-            Fold::None => (weight, bias),
-            Fold::Before(affine) => affine.fold_before(&weight, &bias),
-            Fold::After(affine) => affine.fold_after(&weight, &bias),
-        };
-        Ok(ConvKernel::pack(&self.spec, &weight, &bias, conv3x3))
+        self.with_values(|weight, bias| {
+            let (weight, bias) = match fold {
+                Fold::None => return ConvKernel::pack(&self.spec, weight, bias, conv3x3),
+                Fold::Before(affine) => affine.fold_before(weight, bias),
+                Fold::After(affine) => affine.fold_after(weight, bias),
+            };
+            ConvKernel::pack(&self.spec, &weight, &bias, conv3x3)
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tensors seen as kernel maps and back: the only two places where an `Infer` network touches a tensor.
+//! Tensors seen as slices and kernel maps and back: the only places where an `Infer` network touches a tensor.
 
 use crate::{Error, Result};
 use candle_core::{CpuStorage, Device, Storage, Tensor};
@@ -7,6 +7,11 @@ use care_kernels::map::{Map, MapMut};
 /// Calls `f` with a contiguous `[N, H, W, C]` f32 tensor on the CPU as a map, without copying.
 pub fn with_map<R>(x: &Tensor, f: impl FnOnce(Map<'_>) -> R) -> Result<R> {
     let (n, h, w, c) = x.dims4()?;
+    with_values(x, |values| f(Map::dense(values, [n, h, w, c])))
+}
+
+/// Calls `f` with the values of an f32 tensor on the CPU in C order, without copying those of a contiguous one.
+pub fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let x = x.contiguous()?;
     let (storage, layout) = x.storage_and_layout();
     let Storage::Cpu(CpuStorage::F32(data)) = &*storage else {
@@ -17,7 +22,7 @@ pub fn with_map<R>(x: &Tensor, f: impl FnOnce(Map<'_>) -> R) -> Result<R> {
         )));
     };
     let start = layout.start_offset();
-    Ok(f(Map::dense(&data[start..start + n * h * w * c], [n, h, w, c])))
+    Ok(f(&data[start..start + x.elem_count()]))
 }
 
 /// A new `[N, H, W, C]` tensor that `f` fills; `f` gets zeros.

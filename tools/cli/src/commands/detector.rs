@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::places::require_file;
 use care_engine::shipped::Wanted;
 use care_engine::views::Views;
-use care_engine::weights::{Overrides, Spec, Weights};
+use care_engine::weights::{Overrides, Spec, WeightsFile};
 use care_engine::{Conv3x3, Predictor, Task, memory, shipped};
 use std::path::Path;
 
@@ -16,13 +16,13 @@ pub(super) fn open(
     flags: &RunFlags,
     conf: Option<f64>,
     console: Console,
-) -> Result<Weights, Failure> {
+) -> Result<WeightsFile, Failure> {
     let path = &shipped::named(path, wanted);
     let mut weights = read(path)?;
     if weights.provenance.of_demo_set() {
         console.say(&format!("{}: trained on the synthetic demo set, not on photographs", path.display()));
     }
-    weights.apply(&Overrides {
+    weights.spec.apply(&Overrides {
         scale: flags.imgsz,
         score_threshold: flags.conf.or(conf).map(|v| v as f32),
         nms_iou: flags.nms_iou.map(|v| v as f32),
@@ -32,9 +32,9 @@ pub(super) fn open(
 }
 
 /// Reads a weights file, or weights that are part of the program.
-pub(super) fn read(path: &Path) -> Result<Weights, Failure> {
+pub(super) fn read(path: &Path) -> Result<WeightsFile, Failure> {
     require_weights(path, "--weights")?;
-    Ok(Weights::open(path)?)
+    Ok(WeightsFile::open(path)?)
 }
 
 /// The file is there, or is part of the program.
@@ -43,7 +43,7 @@ pub(super) fn require_weights(path: &Path, role: &str) -> Result<(), Failure> {
 }
 
 /// Refuses weights for another task; `instead` is the command that takes them.
-pub(super) fn require_task(weights: &Weights, task: Task, instead: &str) -> Result<(), Failure> {
+pub(super) fn require_task(weights: &WeightsFile, task: Task, instead: &str) -> Result<(), Failure> {
     require_spec_task(&weights.spec, task, instead)
 }
 
@@ -60,7 +60,11 @@ pub(super) fn require_spec_task(spec: &Spec, task: Task, instead: &str) -> Resul
 }
 
 /// Refuses batches that no machine has the memory for; a batch never holds more than there are pictures.
-pub(super) fn require_memory(weights: &Weights, flags: &RunFlags, pictures: usize) -> Result<(), Failure> {
+pub(super) fn require_memory(
+    weights: &WeightsFile,
+    flags: &RunFlags,
+    pictures: usize,
+) -> Result<(), Failure> {
     let batch = usize::from(flags.batch).min(pictures.max(1));
     let (scale, batch_given) = (weights.spec.preprocess.scale, flags.batch);
     memory::check_batch(&weights.spec.preprocess, batch).map_err(|e| {
@@ -70,7 +74,7 @@ pub(super) fn require_memory(weights: &Weights, flags: &RunFlags, pictures: usiz
 
 /// The same for a segmenter that looks at every picture in some way.
 pub(super) fn require_memory_of_views(
-    weights: &Weights,
+    weights: &WeightsFile,
     views: &Views,
     flags: &RunFlags,
     pictures: usize,
@@ -82,6 +86,6 @@ pub(super) fn require_memory_of_views(
 }
 
 /// Builds the network for the fastest inference.
-pub(super) fn build(weights: Weights) -> Result<Predictor, Failure> {
+pub(super) fn build(weights: WeightsFile) -> Result<Predictor, Failure> {
     Ok(weights.into_predictor(Conv3x3::Winograd)?)
 }

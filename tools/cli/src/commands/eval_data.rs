@@ -15,7 +15,7 @@ use crate::standing::Standing;
 use care_engine::evaluate::{Detected, EvalData, Run, detect_all};
 use care_engine::journal::{Journal, Subject};
 use care_engine::shipped::Wanted;
-use care_engine::weights::{Weights, sha256_of, sha256_of_bytes};
+use care_engine::weights::{WeightsFile, sha256_of, sha256_of_bytes};
 use care_engine::{RunOptions, Task, classes, machine, shipped};
 use care_map::explain::explain;
 use care_map::{IouType, Params, Shard, Source};
@@ -84,7 +84,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn detect(
         &self,
-        weights: Weights,
+        weights: WeightsFile,
         positions: &[usize],
         journal: &mut Journal,
     ) -> Result<Detected, Failure> {
@@ -238,7 +238,7 @@ fn a_file(path: &Path) -> Failure {
     ))
 }
 
-fn refuse_masks(args: &EvalCoco, weights: &Weights) -> Result<(), Failure> {
+fn refuse_masks(args: &EvalCoco, weights: &WeightsFile) -> Result<(), Failure> {
     if args.iou_type.contains(&IouKind::Keypoints) {
         return Err(Failure::usage(format!(
             "--iou-type keypoints: {} finds no joints; score a results file with --gt and --dt",
@@ -286,7 +286,7 @@ fn introduce(data: &EvalData, selected: usize, console: Console) {
 }
 
 /// What records of pictures follow from.
-fn subject(weights: &Weights, file: &Path, data: &EvalData) -> Result<Subject, Failure> {
+fn subject(weights: &WeightsFile, file: &Path, data: &EvalData) -> Result<Subject, Failure> {
     Ok(Subject {
         program: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         isa: machine::instruction_set()?,

@@ -12,7 +12,7 @@ use crate::places::OutDir;
 use crate::progress::Progress;
 use care_engine::segment::{SegData, Segmented, segment_all};
 use care_engine::shipped::{self, Wanted};
-use care_engine::weights::{Weights, sha256_of, sha256_of_bytes};
+use care_engine::weights::{WeightsFile, sha256_of, sha256_of_bytes};
 use care_engine::{Predictor, RunOptions, Task};
 use care_map::Shard;
 use care_miou::{SegEvaluator, SegSource};
@@ -152,7 +152,7 @@ impl Job<'_> {
 }
 
 /// What predictions follow from; parts may come from machines with different instruction sets.
-fn source(args: &EvalAde20k, weights: &Weights, data: &SegData) -> Result<SegSource, Failure> {
+fn source(args: &EvalAde20k, weights: &WeightsFile, data: &SegData) -> Result<SegSource, Failure> {
     let settings = serde_json::to_string(&weights.spec).map_err(Failure::runtime)?;
     let settings = sha256_of_bytes(format!("{settings} {:?}", args.views.views()).as_bytes());
     let file = sha256_of(&shipped::named(&args.weights, Wanted::Scenes))?;

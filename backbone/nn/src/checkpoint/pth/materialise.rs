@@ -3,7 +3,7 @@
 use super::Storages;
 use super::pickle::{StorageType, TensorRef};
 use crate::checkpoint::dtype::Dtype;
-use crate::checkpoint::tensor::Blob;
+use crate::checkpoint::tensor::{Blob, Source};
 use crate::error::{Error, Result};
 
 /// What may still be read or copied: a stride of 0 can describe a tensor far bigger than its file, and many tensors can
@@ -53,7 +53,7 @@ pub(super) fn read(
         )));
     }
     if view.contiguous {
-        let blob = Blob::slice(&storage, view.start, view.bytes);
+        let blob = Blob::slice(&Source::Memory(storage), view.start, view.bytes);
         return Ok((dtype, blob.ok_or_else(|| Error::internal("a checked range"))?));
     }
     budget.take(view.bytes as u64)?;

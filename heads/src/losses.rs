@@ -48,7 +48,14 @@ pub fn sigmoid_focal(
     alpha: f64,
     how: Weighting<'_>,
 ) -> Result<Tensor> {
-    how.reduce(&ops::sigmoid_focal(pred, target, gamma, alpha)?)
+    match how {
+        Weighting { weight: Some(weights), avg_factor: Some(n) } if weights.rank() == 1 => {
+            ops::refuse_tracked("sigmoid_focal", &[("weight", weights)])?;
+            let rows = (target, weights.to_vec1()?);
+            ops::sigmoid_focal_sum(pred, rows, gamma, alpha, n + f64::from(f32::EPSILON))
+        }
+        _ => how.reduce(&ops::sigmoid_focal(pred, target, gamma, alpha)?),
+    }
 }
 
 /// Softmax cross-entropy; the RoI classifier's background is the last class.

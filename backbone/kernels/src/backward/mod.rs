@@ -37,7 +37,7 @@ pub use elementwise::{add, add_to, elu_grad, relu_grad, scale_add, scale_channel
 pub use grid_sample::{GridSampleShape, grid_sample, grid_sample_grad};
 pub use loss::{
     bce_with_logits, bce_with_logits_grad, cross_entropy, cross_entropy_grad, sigmoid_focal,
-    sigmoid_focal_grad,
+    sigmoid_focal_grad, sigmoid_focal_sum, sigmoid_focal_sum_grad,
 };
 pub use norm::{
     BatchStats, LayerNormGrad, batch_norm, batch_norm_frozen_grad, batch_norm_train_grad, batch_stats,

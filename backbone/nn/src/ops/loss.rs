@@ -23,6 +23,33 @@ pub fn sigmoid_focal(pred: &Tensor, target: &Tensor, gamma: f64, alpha: f64) -> 
     apply(Focal { targets, c, gamma: gamma as f32, alpha: alpha as f32 }, &[pred])
 }
 
+/// Σ of [`sigmoid_focal`] over all logits, each row times its weight, divided by `divisor`; the single losses never exist.
+///
+/// # Shapes
+/// `pred [M, C]`, `target [M]` (integers; `C` is background), `weights` M factors → scalar.
+///
+/// # Errors
+/// As [`sigmoid_focal`].
+pub fn sigmoid_focal_sum(
+    pred: &Tensor,
+    (target, weights): (&Tensor, Vec<f32>),
+    gamma: f64,
+    alpha: f64,
+    divisor: f64,
+) -> Result<Tensor> {
+    let (m, c) = pred.dims2()?;
+    let targets = class_targets("sigmoid_focal_sum", target, m, c + 1, None)?;
+    if c == 0 || weights.len() != m {
+        return Err(Error::internal(format!(
+            "sigmoid_focal_sum: {} weights for {:?}",
+            weights.len(),
+            pred.dims()
+        )));
+    }
+    let loss = Focal { targets, c, gamma: gamma as f32, alpha: alpha as f32 };
+    apply(FocalSum { loss, weights, divisor }, &[pred])
+}
+
 /// −ln softmax(logits)[target] per row.
 ///
 /// # Shapes
@@ -183,6 +210,38 @@ impl SliceOp for Focal {
         let how = (self.gamma, self.alpha);
         vec![at.filled(0, |dx| {
             backward::sigmoid_focal_grad(at.inputs[0], &self.targets, self.c, how, at.grad, dx);
+        })]
+    }
+}
+
+struct FocalSum {
+    loss: Focal,
+    /// One per row.
+    weights: Vec<f32>,
+    divisor: f64,
+}
+
+impl SliceOp for FocalSum {
+    fn name(&self) -> &'static str {
+        "sigmoid_focal_sum"
+    }
+
+    fn out_shape(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn forward(&self, inputs: &[&[f32]], out: &mut [f32]) {
+        let Focal { targets, c, gamma, alpha } = &self.loss;
+        let sum = backward::sigmoid_focal_sum(inputs[0], targets, &self.weights, *c, (*gamma, *alpha));
+        out[0] = (sum / self.divisor) as f32;
+    }
+
+    fn backward(&self, at: &Backward<'_>) -> Vec<Grad> {
+        let Focal { targets, c, gamma, alpha } = &self.loss;
+        let scale = (f64::from(at.grad[0]) / self.divisor) as f32;
+        vec![at.filled(0, |dx| {
+            let rows = (at.inputs[0], &targets[..], *c);
+            backward::sigmoid_focal_sum_grad(rows, &self.weights, (*gamma, *alpha), scale, dx);
         })]
     }
 }

@@ -30,7 +30,7 @@ pub use channels::{add, cat_channels, narrow_channels, scale_add, scale_channels
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d, linear};
 pub use loss::{
     IouMode, bce_with_logits, cross_entropy, cross_entropy_ignoring, iou_loss, l1, pixel_cross_entropy,
-    sigmoid_focal, smooth_l1,
+    sigmoid_focal, sigmoid_focal_sum, smooth_l1,
 };
 pub use norm::{BatchNormed, batch_norm_frozen, batch_norm_train, layer_norm};
 pub use pool::{global_avg_pool, max_pool};

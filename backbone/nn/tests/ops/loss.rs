@@ -2,7 +2,8 @@ use crate::check::{Input, check_grad, check_threads};
 use candle_core::{Device, Tensor, Var};
 use care_nn::ErrorKind;
 use care_nn::ops::{
-    IouMode, bce_with_logits, cross_entropy, cross_entropy_ignoring, iou_loss, l1, sigmoid_focal, smooth_l1,
+    IouMode, bce_with_logits, cross_entropy, cross_entropy_ignoring, iou_loss, l1, sigmoid_focal,
+    sigmoid_focal_sum, smooth_l1,
 };
 
 fn classes(m: usize, limit: i64) -> Tensor {
@@ -15,6 +16,10 @@ fn focal_gradients() {
         let target = classes(11, 6);
         let x = [Input::new(&[11, 5], 1).map(|v| 3.0 * v)];
         check_grad(&format!("sigmoid_focal {gamma}"), &x, |t| sigmoid_focal(&t[0], &target, gamma, alpha));
+        check_grad(&format!("sigmoid_focal_sum {gamma}"), &x, |t| {
+            let weights = (0..11).map(|i| [1.0, 0.0, 0.4][i % 3]).collect();
+            sigmoid_focal_sum(&t[0], (&target, weights), gamma, alpha, 3.0)
+        });
     }
     let target = classes(5000, 21);
     check_threads("sigmoid_focal", &[Input::new(&[5000, 20], 1)], |t| {

@@ -122,7 +122,7 @@ pub(crate) struct Predictor {
 }
 
 enum Inner {
-    Train(Conv2d),
+    Train(Box<Conv2d>),
     Infer(Vec<(ChannelRange, ConvKernel)>),
 }
 
@@ -131,7 +131,7 @@ impl Predictor {
     pub(crate) fn new(b: &Builder, spec: ConvSpec) -> Result<Self> {
         let channels = spec.co;
         let inner = match b.purpose() {
-            Purpose::Train { .. } => Inner::Train(Conv2d::new(b, spec)?),
+            Purpose::Train { .. } => Inner::Train(Box::new(Conv2d::new(b, spec)?)),
             Purpose::Infer { conv3x3 } => {
                 let groups = |weight: &[f32], bias: &[f32]| {
                     let per_channel = weight.len() / channels.max(1);

@@ -154,6 +154,9 @@ impl<'a> MapMut<'a> {
         assert_eq!(self.shape(), from.shape(), "a copy between maps of one shape");
         self.check();
         let (c, stride, pixels) = (self.c, self.stride, self.pixels());
+        if c == 0 {
+            return;
+        }
         let to = SharedMut::new(self.data);
         par::for_each(pixels.div_ceil(COPY_PIXELS), pixels * c * COPY_WORK, |task| {
             for p in task * COPY_PIXELS..((task + 1) * COPY_PIXELS).min(pixels) {
@@ -187,6 +190,23 @@ fn copy(from: &[f32], to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_takes_every_pixel_and_nothing_beside() {
+        let (h, w) = (70, 61); // more than one task
+        let from: Vec<f32> = (0..h * w * 13).map(|i| i as f32).collect();
+        let from = Map::dense(&from, [1, h, w, 13]);
+        for (first, c) in [(0, 13), (2, 9), (3, 8), (4, 0), (12, 1)] {
+            let mut data = vec![-1.0; h * w * 15];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+            let mut to = MapMut::dense(&mut data, [1, h, w, 15]).channels(1..1 + c);
+            pool.install(|| to.copy_from(from.channels(first..first + c)));
+            for (p, pixel) in data.chunks_exact(15).enumerate() {
+                assert_eq!(pixel[1..1 + c], from.pixel(p)[first..first + c]);
+                assert!(pixel[0] == -1.0 && pixel[1 + c..].iter().all(|&v| v == -1.0));
+            }
+        }
+    }
 
     #[test]
     fn a_channel_range_reads_and_writes_only_its_channels() {

@@ -1,4 +1,4 @@
-//! Large buffers in pages of their own: zeros from the system, and given back when dropped.
+//! Large buffers in pages of their own: zeros from the system, and given back when dropped (kept for the next request where [`keep_freed`] was called).
 //!
 //! The general allocator keeps what is freed (70 MB of a detector's parameters, once its layers have packed them), clears what will be written
 //! anyway, and meets each page of 4 KiB with a fault when it is first touched.
@@ -30,26 +30,30 @@ fn mapped() -> MutexGuard<'static, BTreeMap<usize, usize>> {
 }
 
 /// Dropped pages that wait for a request of the same size, once [`keep_freed`] was called.
-static WAITING: Mutex<Option<Vec<Pages>>> = Mutex::new(None);
+static WAITING: Mutex<Option<Vec<Range>>> = Mutex::new(None);
 
 /// Bytes that wait at most.
 const KEPT: usize = 64 << 20;
 
-fn kept() -> MutexGuard<'static, Option<Vec<Pages>>> {
+fn waiting() -> MutexGuard<'static, Option<Vec<Range>>> {
     WAITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Zeroed memory that starts on a page.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub(crate) struct Pages(Range);
+
+/// Bytes that [`Pages::zeroed`] has mapped.
+#[derive(Clone, Copy, Debug)]
+struct Range {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: the pages belong to this value alone, as the memory of a `Vec` does.
-unsafe impl Send for Pages {}
+// SAFETY: the pages belong to one value alone ([`Pages`], or the list of those that wait), as the memory of a `Vec` does.
+unsafe impl Send for Range {}
 // SAFETY: as above; a shared reference only reads.
-unsafe impl Sync for Pages {}
+unsafe impl Sync for Range {}
 
 impl Pages {
     /// At least `len` zeroed bytes; `None` where the system has no such call or refuses.
@@ -65,7 +69,7 @@ impl Pages {
         // SAFETY: only gives memory to pages that were just mapped and that nobody has seen.
         unsafe { madvise(start.as_ptr().cast(), len, MADV_POPULATE_WRITE) };
         mapped().insert(start.as_ptr().addr(), len);
-        Some(Pages { start, len })
+        Some(Pages(Range { start, len }))
     }
 
     /// At least `len` zeroed bytes; `None` where the system has no such call or refuses.
@@ -77,25 +81,26 @@ impl Pages {
     /// As many bytes that were dropped before, zeroed again.
     #[cfg(target_os = "linux")]
     fn kept(len: usize) -> Option<Pages> {
-        let mut kept = kept();
-        let found = kept.as_ref()?.iter().rposition(|pages| pages.len == len)?;
-        let pages = kept.as_mut()?.remove(found);
-        // SAFETY: the pages are as long as asked for, and were in nobody's hands.
-        unsafe { pages.start.as_ptr().write_bytes(0, len) };
-        Some(pages)
+        let mut waiting = waiting();
+        let found = waiting.as_ref()?.iter().rposition(|range| range.len == len)?;
+        let range = waiting.as_mut()?.remove(found);
+        drop(waiting); // nobody waits for the zeros
+        // SAFETY: the pages are as long as asked for, and no longer in the list.
+        unsafe { range.start.as_ptr().write_bytes(0, len) };
+        Some(Pages(range))
     }
 
     /// Where they start; good for reading and writing their length.
     pub(crate) fn start(&self) -> NonNull<u8> {
-        self.start
+        self.0.start
     }
 }
 
 /// Private zeroed bytes from the system, where it likes.
 #[cfg(target_os = "linux")]
 fn mapped_bytes(len: usize) -> Option<NonNull<u8>> {
-    use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap};
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS;
     // SAFETY: without an address the system chooses one that nothing else uses.
     let start = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ | PROT_WRITE, flags, -1, 0) };
     if start == MAP_FAILED { None } else { NonNull::new(start.cast()) }
@@ -117,21 +122,34 @@ fn aligned(len: usize) -> Option<NonNull<u8>> {
     }
 }
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        if let Some(kept) = kept().as_mut()
-            && kept.iter().map(|pages| pages.len).sum::<usize>() + self.len <= KEPT
-        {
-            return kept.push(Pages { start: self.start, len: self.len });
-        }
+impl Range {
+    /// Gives the pages back.
+    ///
+    /// # Safety
+    /// Nobody uses them any more.
+    unsafe fn unmap(self) {
         mapped().remove(&self.start.as_ptr().addr());
         #[cfg(target_os = "linux")]
-        // SAFETY: `zeroed` mapped exactly this, and nobody can hold a reference into a value that is dropped.
+        // SAFETY: `zeroed` mapped exactly this, and the caller vouches that nobody uses it.
         unsafe {
             libc::munmap(self.start.as_ptr().cast(), self.len);
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = self.len;
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let mut unused = vec![self.0];
+        if let Some(waiting) = waiting().as_mut() {
+            waiting.append(&mut unused);
+            let mut bytes: usize = waiting.iter().map(|range| range.len).sum();
+            while bytes > KEPT {
+                unused.push(waiting.remove(0)); // the oldest
+                bytes -= unused[unused.len() - 1].len;
+            }
+        }
+        // SAFETY: these pages were in the hands of this value or of the list, and are in neither any more.
+        unused.into_iter().for_each(|range| unsafe { range.unmap() });
     }
 }
 
@@ -157,14 +175,17 @@ pub fn give_back_freed() {
     }
 }
 
-/// Keeps what is freed, also large pieces, and asks the allocator to do so: for training, whose steps ask for the same sizes again and again, and would pay
+/// From now on, in the whole process, keeps what is freed, also large pieces, and asks the allocator to do so: for training, whose steps ask for the same sizes again and again, and would pay
 /// for fresh pages each time.
 pub fn keep_freed() {
-    kept().get_or_insert_default();
+    waiting().get_or_insert_default();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: sets three numbers of the allocator and changes nothing that is allocated.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        // Older versions refuse more than half of an arena's size.
+        if libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30) == 0 {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        }
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
@@ -175,16 +196,24 @@ mod tests {
     use crate::buffer::AlignedVec;
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn kept_pages_are_found_again_and_are_zeros() {
+        let len = 37 * super::PAGE; // no other test asks for it
         super::keep_freed();
-        let len = 3 << 18; // no other test asks for it
-        let mut first = AlignedVec::from_slice(&vec![1.0; len]);
-        first[5] = 2.0;
-        let address = first.as_ptr();
-        drop(first);
-        let second = AlignedVec::zeros(len);
-        assert_eq!(second.as_ptr(), address);
-        assert!(second.iter().all(|&v| v == 0.0));
+        assert!(super::Pages::kept(len).is_none());
+        let pages = super::Pages::zeroed(len).unwrap();
+        // SAFETY: the pages are that long, and nobody else's.
+        unsafe { pages.start().as_ptr().write_bytes(1, len) };
+        let address = pages.start();
+        drop(pages);
+        let again = super::Pages::kept(len).unwrap();
+        assert_eq!(again.start(), address);
+        // SAFETY: as above.
+        assert!(unsafe { std::slice::from_raw_parts(again.start().as_ptr(), len) }.iter().all(|&b| b == 0));
+        drop(again);
+        let more = || super::Pages::zeroed(super::KEPT / 3 * 2).unwrap();
+        drop((more(), more())); // the oldest make room
+        assert!(super::Pages::kept(len).is_none());
     }
 
     #[test]

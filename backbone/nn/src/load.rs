@@ -100,7 +100,8 @@ impl LoadReport {
 /// Floating point tensors become F32, integer tensors I64 (counters).
 ///
 /// # Errors
-/// `Weights` naming the file and what does not fit; the store is unchanged then.
+/// `Weights` naming the file and what does not fit; the store is unchanged then. Also when the file cannot be read to its end any more, or was changed
+/// since it was opened: then some of the store is loaded.
 pub fn load_strict(store: &ParamStore, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<LoadReport> {
     let (matched, report) = fitting(store, checkpoint, options)?;
     for (param, tensor) in matched.pairs {

@@ -3,9 +3,12 @@
 use candle_core::Device;
 use care_backbone::care::{CareClassifier, CareConfig};
 use care_engine::ErrorKind;
-use care_engine::weights::{Overrides, Start, Weights};
+use care_engine::weights::{Overrides, Start, Weights, read};
+use care_heads::registry::Network;
+use care_heads::{ImageInfo, Images};
 use care_nn::load::to_checkpoint;
-use care_nn::{ParamStore, Purpose, recipe};
+use care_nn::params::Builder;
+use care_nn::{Conv3x3, ParamStore, Purpose, recipe};
 use care_types::LabelMap;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -121,6 +124,38 @@ fn what_is_saved_is_opened_again() {
     let select = opened.spec.network.select_mut().expect("a detector");
     assert_eq!((*select.score_threshold, *select.nms_iou, *select.max_per_image), (0.9, 0.1, 3));
     assert_eq!((opened.spec.preprocess.scale.long, opened.spec.preprocess.scale.short), (320, 320));
+}
+
+#[test]
+fn layers_that_read_the_file_find_what_those_of_a_loaded_store_find() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, half) = (dir.path().join("w.safetensors"), dir.path().join("half.safetensors"));
+    let labels = LabelMap::from_names(&["cat", "dog"], 1);
+    Weights::init("retinanet_care_xs", labels, &Start::Recipe("salt".to_owned()))
+        .unwrap()
+        .save(&path)
+        .unwrap();
+    let mut checkpoint = read(&path).unwrap();
+    checkpoint.tensors = checkpoint.tensors.iter().map(|t| t.to_half().unwrap()).collect();
+    checkpoint.write_safetensors(&half).unwrap();
+    let pixels = recipe::uniform("salt", "input", &[1, 96, 64, 3], 0.0, 1.7).unwrap();
+    let images = Images::new(pixels, vec![ImageInfo::whole(64, 96)]).unwrap();
+    for path in [path, half] {
+        let Weights { mut spec, store, .. } = Weights::open(&path).unwrap();
+        *spec.network.select_mut().unwrap().score_threshold = 0.0;
+        for conv3x3 in [Conv3x3::Direct, Conv3x3::Winograd] {
+            let found = |builder: &Builder| {
+                let Network::Detector(net) = spec.network.build(builder).unwrap() else {
+                    panic!("a detector")
+                };
+                net.detect(&images).unwrap()
+            };
+            let loaded = found(&store.root(Purpose::Infer { conv3x3 }));
+            let reading = found(&store.root_reading(read(&path).unwrap().tensors, conv3x3));
+            assert!(!loaded[0].is_empty(), "something is found");
+            assert_eq!(format!("{loaded:?}"), format!("{reading:?}"), "{}, {conv3x3:?}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub fn conv_levels(
     ys: &mut [&mut [f32]],
 ) {
     let g = shared(levels);
+    assert_eq!((xs.len(), ys.len()), (levels.len(), levels.len()), "inputs and outputs of all levels");
     let xs = inputs(xs, levels);
     let ys = ys.iter_mut().zip(levels);
     let mut ys: Vec<MapMut<'_>> = ys.map(|(y, g)| MapMut::dense(y, result_shape(g))).collect();
@@ -78,6 +79,7 @@ pub fn conv_levels(
 /// As [`conv_levels`].
 pub fn conv_levels_weight_grad(xs: &[&[f32]], dys: &[&[f32]], levels: &[ConvGeometry]) -> Vec<f32> {
     let g = shared(levels);
+    assert_eq!((xs.len(), dys.len()), (levels.len(), levels.len()), "inputs and gradients of all levels");
     if by_winograd(levels) {
         let dys: Vec<Map<'_>> =
             dys.iter().zip(levels).map(|(dy, g)| Map::dense(dy, result_shape(g))).collect();
@@ -95,6 +97,7 @@ pub fn conv_levels_weight_grad(xs: &[&[f32]], dys: &[&[f32]], levels: &[ConvGeom
 /// As [`conv_levels`].
 pub fn conv_levels_data_grad(w: &[f32], dys: &[&[f32]], levels: &[ConvGeometry], dxs: &mut [&mut [f32]]) {
     let g = shared(levels);
+    assert_eq!((dxs.len(), dys.len()), (levels.len(), levels.len()), "gradients of all levels");
     assert_eq!(w.len(), g.co * g.taps() * g.ci, "weights of {g:?}");
     for ((dy, dx), g) in dys.iter().zip(dxs.iter()).zip(levels) {
         g.check(dx, dy);

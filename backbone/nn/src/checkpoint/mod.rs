@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use tensor::Source;
+use tensor::{OpenFile, Source};
 
 pub use dtype::Dtype;
 pub use tensor::StoredTensor;
@@ -64,7 +64,8 @@ struct Contents {
 }
 
 impl Checkpoint {
-    /// Reads a file. The values of a `.safetensors` file stay in it until they are asked for, and it stays open.
+    /// Reads a file. The values of a `.safetensors` file stay in it until they are asked for, and it stays open: replacing it by renaming does not
+    /// matter, changing it in place is an error when they are asked for.
     ///
     /// # Errors
     /// `Config` when there is no such file; `Weights` naming the file when it cannot be read or does not hold what
@@ -81,7 +82,7 @@ impl Checkpoint {
         }
         Self::of(
             &source,
-            read_any(file, select, |file, size| Ok(Source::File(Arc::new(Mutex::new(file)), size))),
+            read_any(file, select, |file, size| Ok(Source::File(Arc::new(OpenFile::new(file, path, size))))),
         )
     }
 

@@ -193,16 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_when_asked_for_and_a_file_that_was_cut_meanwhile_is_an_error() {
+    fn a_file_that_was_cut_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
         example().write_safetensors(&path).unwrap();
-        let read = Checkpoint::read(&path, &Select::Auto).unwrap();
         let size = std::fs::metadata(&path).unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size - 3).unwrap();
-        assert!(read.get("z.weight").unwrap().to_f32().is_ok());
-        let e = read.get("flags").unwrap().to_i64().unwrap_err().to_string();
-        assert!(e.contains("flags") && e.contains("cut off"), "{e}");
         let e = Checkpoint::read(&path, &Select::Auto).unwrap_err().to_string();
         assert!(e.contains("its header: incomplete metadata, file not fully covered"), "{e}");
     }

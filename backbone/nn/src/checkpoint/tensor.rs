@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -18,15 +20,54 @@ const PART: usize = 1 << 17;
 #[derive(Clone)]
 pub(crate) enum Source {
     Memory(Arc<Vec<u8>>),
-    /// An open file, and its size when it was opened.
-    File(Arc<Mutex<File>>, usize),
+    File(Arc<OpenFile>),
+}
+
+/// A file that stays open until its values were asked for, and what it was like when it was opened.
+pub(crate) struct OpenFile {
+    file: Mutex<File>,
+    path: PathBuf,
+    size: usize,
+    modified: Option<SystemTime>,
+}
+
+impl OpenFile {
+    pub(crate) fn new(file: File, path: &Path, size: usize) -> Self {
+        let modified = file.metadata().and_then(|m| m.modified()).ok();
+        Self { file: Mutex::new(file), path: path.to_owned(), size, modified }
+    }
+
+    fn read(&self, start: usize, len: usize) -> Result<Vec<u8>> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.path.display();
+        let bytes = read_range(&file, start, len)
+            .map_err(|e| Error::weights(format!("weights file `{shown}`: {e}")))?;
+        if bytes.len() < len || self.has_changed(&file) {
+            return Err(Error::weights(format!(
+                "weights file `{shown}`: it was changed while it was being read; run again once it is complete (and replace files by renaming)"
+            )));
+        }
+        Ok(bytes)
+    }
+
+    fn has_changed(&self, file: &MutexGuard<'_, File>) -> bool {
+        let now = file.metadata();
+        now.is_ok_and(|now| now.len() != self.size as u64 || now.modified().ok() != self.modified)
+    }
+}
+
+fn read_range(mut file: &File, start: usize, len: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    file.seek(SeekFrom::Start(start as u64))?;
+    file.take(len as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Source {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Memory(bytes) => bytes.len(),
-            Self::File(_, size) => *size,
+            Self::File(file) => file.size,
         }
     }
 
@@ -34,16 +75,7 @@ impl Source {
     pub(crate) fn read(&self, start: usize, len: usize) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::Memory(bytes) => Ok(Cow::Borrowed(&bytes[start..start + len])),
-            Self::File(file, _) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut bytes = Vec::with_capacity(len);
-                file.seek(SeekFrom::Start(start as u64)).map_err(Error::weights)?;
-                file.by_ref().take(len as u64).read_to_end(&mut bytes).map_err(Error::weights)?;
-                if bytes.len() < len {
-                    return Err(Error::weights("the file was cut off while it was being read"));
-                }
-                Ok(Cow::Owned(bytes))
-            }
+            Self::File(file) => file.read(start, len).map(Cow::Owned),
         }
     }
 }
@@ -131,9 +163,9 @@ impl StoredTensor {
     /// The elements, C order, little endian; read from the file if they are still there.
     ///
     /// # Errors
-    /// `Weights` when the file cannot be read any more.
+    /// `Weights` when the file cannot be read any more, or was changed.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
-        self.data.source.read(self.data.start, self.data.len).map_err(|e| e.context(&self.name))
+        self.data.source.read(self.data.start, self.data.len)
     }
 
     /// Number of elements.
@@ -192,7 +224,7 @@ impl StoredTensor {
         let Blob { source, start, len } = &self.data;
         let mut values = Vec::with_capacity(len / N);
         for at in (0..*len).step_by(PART) {
-            let part = source.read(start + at, PART.min(len - at)).map_err(|e| e.context(&self.name))?;
+            let part = source.read(start + at, PART.min(len - at))?;
             let (elements, _) = part.as_chunks::<N>();
             values.extend(elements.iter().map(|e| value(*e)));
         }
@@ -226,6 +258,35 @@ fn le_bytes<T, const N: usize>(values: Vec<T>, bytes: impl Fn(T) -> [u8; N]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Checkpoint, Select};
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let tensor = StoredTensor::new("w", Dtype::F32, &[4], vec![0; 16]).unwrap();
+        let written = |value: u8| {
+            let tensors = [StoredTensor::new("w", Dtype::F32, &[4], vec![value; 16]).unwrap()];
+            crate::checkpoint::safetensors_file::write(&path, &tensors, &Default::default()).unwrap();
+        };
+        let open = || Checkpoint::read(&path, &Select::Auto).unwrap();
+        written(0);
+        let (first, cut) = (open(), open());
+        assert_eq!(first.tensors[0].to_f32().unwrap(), tensor.to_f32().unwrap());
+        // in place, with the same length
+        let bytes = std::fs::read(&path).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20)); // a step of the file system's clock
+        std::fs::write(&path, &bytes).unwrap();
+        let message = first.tensors[0].to_f32().unwrap_err().to_string();
+        assert!(message.contains("w.safetensors") && message.contains("changed while"), "{message}");
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(cut.tensors[0].bytes().unwrap_err().to_string().contains("changed while"));
+        // renamed over: what is open stays
+        written(0);
+        let old = open();
+        written(1);
+        assert_eq!(old.tensors[0].bytes().unwrap()[..], [0; 16]);
+    }
 
     #[test]
     fn numbers_survive_the_way_through_bytes() {

@@ -217,9 +217,6 @@ impl Bench {
             self.row(isa, peak, "winograd pack 256->256", C * C * 72, || {
                 PackedWinograd::pack(&weights, C, C, None);
             });
-            self.row(isa, peak, "winograd pack turned 256->256", C * C * 72, || {
-                PackedWinograd::pack_turned(&weights, C, C);
-            });
         }
     }
 

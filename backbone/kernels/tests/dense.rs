@@ -3,6 +3,8 @@
 //! Tolerances are relative to the largest result of the case. A direct sum of k products in f32 is within about √k · 6e-8 of the f64
 //! definition; the cases here have k ≤ 1152.
 
+mod common;
+
 use care_kernels::conv::{ConvShape, PackedConv, conv2d_with};
 use care_kernels::depthwise::PackedDepthwise;
 use care_kernels::epilogue::{Act, Epilogue, Residual};
@@ -13,6 +15,7 @@ use care_kernels::map::{Map, MapMut};
 use care_kernels::reference;
 use care_kernels::team;
 use care_kernels::winograd::{PackedWinograd, conv3x3_winograd_with};
+use common::values;
 
 /// Direct sums. Measured worst over the grid: 1.3e-6 (600 hidden channels, AVX-512).
 const DIRECT: f32 = 3e-6;
@@ -23,16 +26,6 @@ const WINOGRAD: f32 = 2e-5;
 
 /// What stands between and behind the channels of a view; nobody may touch it.
 const CANARY: f32 = -77.0;
-
-/// Pseudo-random numbers in ±1.
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// A map of random values whose pixels are `gap` floats wider than its channels, and start `gap / 2` into them.
 struct Buffer {

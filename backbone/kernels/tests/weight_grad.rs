@@ -1,5 +1,7 @@
-//! Gradients by weights, and weights packed for gradients by inputs, against their definitions: every instruction set × a grid of shapes, and the
-//! same bits for any number of threads.
+//! Gradients of dense convolutions against their definitions, by weights for every instruction set × a grid of shapes, and the same bits for any
+//! number of threads.
+
+mod common;
 
 use care_kernels::backward::{
     ConvGeometry, conv_levels, conv_levels_data_grad, conv_levels_weight_grad, conv_weight_grad_direct,
@@ -9,21 +11,12 @@ use care_kernels::epilogue::Act;
 use care_kernels::isa::Isa;
 use care_kernels::map::{Map, MapMut};
 use care_kernels::reference;
-use care_kernels::winograd::{PackedWinograd, conv3x3_weight_grad_with, conv3x3_winograd_with};
+use care_kernels::winograd::conv3x3_weight_grad_with;
+use common::values;
 
 /// Relative to the largest entry; a wrong tap or border is off by more than 1e-2. (The test prints the worst of the grid.)
 const DIRECT: f64 = 3e-6;
 const WINOGRAD: f64 = 1e-5;
-
-/// Pseudo-random numbers in ±1.
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 fn with_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
@@ -138,25 +131,5 @@ fn convolutions_over_levels_and_their_gradients_equal_their_definition() {
         }
         let off = error(&dw, &want_dw);
         assert!(off <= WINOGRAD, "{ci}->{co}: gradient by the weights: off by {off}");
-    }
-}
-
-#[test]
-fn turned_weights_are_those_of_the_gradient_by_the_input() {
-    for (ci, co, [n, h, w]) in [(8, 32, [1, 4, 4]), (40, 33, [2, 9, 13])] {
-        let (weights, dy) = (values(co * ci * 9, 1), values(n * h * w * co, 2));
-        let turned = turned(&weights, co, ci);
-        let (from, shape) = (Map::dense(&dy, [n, h, w, co]), ConvShape::square(ci, co, 3, 1, 1));
-        let mut want = vec![0f32; n * h * w * ci];
-        reference::conv2d(from, &turned, shape, None, Act::None, MapMut::dense(&mut want, [n, h, w, ci]));
-        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
-        let packed = PackedWinograd::pack_turned(&weights, ci, co);
-        for isa in Isa::available() {
-            let mut dx = vec![f32::NAN; want.len()];
-            let outs = &mut [MapMut::dense(&mut dx, [n, h, w, ci])];
-            conv3x3_winograd_with(isa, &[from], &packed, Act::None, outs);
-            let off = error(&dx, &want);
-            assert!(off <= 2e-5, "{isa}: {ci}->{co}: off by {off}");
-        }
     }
 }

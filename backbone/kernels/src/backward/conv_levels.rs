@@ -121,7 +121,12 @@ pub fn conv_levels_data_grad(w: &[f32], dys: &[&[f32]], levels: &[ConvGeometry],
         let packed = PackedMatrix::pack_transposed(w, g.ci, g.co);
         dys.into_iter().zip(dxs).for_each(|(dy, dx)| conv1x1(dy, &packed, &Epilogue::act(Act::None), dx));
     } else if by_winograd(levels) {
-        conv3x3_winograd(&dys, &PackedWinograd::pack_turned(w, g.ci, g.co), Act::None, &mut dxs);
+        conv3x3_winograd(
+            &dys,
+            &PackedWinograd::pack(&mirrored(w, &g), g.ci, g.co, None),
+            Act::None,
+            &mut dxs,
+        );
     } else {
         let pad = (kh - 1 - g.pad.0, kw - 1 - g.pad.1);
         let turned = conv_shape(&ConvGeometry { ci: g.co, co: g.ci, pad, ..g });

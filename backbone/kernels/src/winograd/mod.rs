@@ -48,22 +48,6 @@ impl PackedWinograd {
         }
     }
 
-    /// For the gradient by the input of a convolution with weights `w`, `[ci][co][3][3]`: channels exchanged, kernels turned by 180°.
-    ///
-    /// # Panics
-    /// When the lengths do not fit.
-    pub fn pack_turned(w: &[f32], co: usize, ci: usize) -> PackedWinograd {
-        assert_eq!(w.len(), co * ci * TAPS, "weights of a 3×3 convolution {co} -> {ci}");
-        let mut turned = scratch::take(w.len());
-        for (o, row) in turned.chunks_exact_mut((ci * TAPS).max(1)).enumerate() {
-            for (i, kernel) in row.chunks_exact_mut(TAPS).enumerate() {
-                let from = &w[(i * co + o) * TAPS..][..TAPS];
-                kernel.iter_mut().zip(from.iter().rev()).for_each(|(to, &value)| *to = value);
-            }
-        }
-        PackedWinograd::pack(&turned, co, ci, None)
-    }
-
     /// The shape of the convolution.
     pub fn shape(&self) -> ConvShape {
         self.shape
